@@ -1,0 +1,1 @@
+"""Multi-view stereo for human heads through dense canonical correspondences."""
