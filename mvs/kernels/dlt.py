@@ -39,12 +39,13 @@ class Observations:
     Attributes:
         projections: (V, 3, 4) float64 pixels from world.
         pixels: (N, V, 2) float64, NaN where a view does not see the point.
-        pixel_sizes: (V,) float64, what errors of each view are divided by.
+        roots: (N, V, 3) float32 a, b, c: the error (x, y) in pixels of an observation counts as
+            (a x + b y, c y): the square root of its information; None takes pixels as they are.
     """
 
     projections: DoubleArray
     pixels: DoubleArray
-    pixel_sizes: DoubleArray
+    roots: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TriangulateBounds:
     """When a view or a point is given up.
 
     Attributes:
-        max_error: largest reprojection error of a view, in pixels over ``pixel_sizes``.
+        max_error: largest reprojection error of a view, as the observations' roots count it.
         min_views: views a point needs.
         min_agreement: share of the views that see a point that must agree on it.
         min_angle_deg: widest angle between two of its rays, at least (always measured from the
@@ -108,15 +109,16 @@ def triangulate_points(
     bounds = bounds or TriangulateBounds()
     projections = np.ascontiguousarray(observations.projections, dtype=np.float64)
     pixels = np.ascontiguousarray(observations.pixels, dtype=np.float64)
-    sizes = np.ascontiguousarray(observations.pixel_sizes, dtype=np.float64)
+    roots = observations.roots
+    roots = np.empty((0, 0, 3), np.float32) if roots is None else np.ascontiguousarray(roots)
     n_views = len(projections)
     if projections.shape != (n_views, 3, 4) or pixels.shape[1:] != (n_views, 2):
         raise ValueError(
             "projections must have shape (V, 3, 4) and pixels (N, V, 2), "
             f"got {projections.shape} and {pixels.shape}"
         )
-    if sizes.shape != (n_views,):
-        raise ValueError(f"pixel_sizes must have shape ({n_views},), got {sizes.shape}")
+    if roots.size and roots.shape != (*pixels.shape[:2], 3):
+        raise ValueError(f"roots must have shape (N, V, 3) like pixels, got {roots.shape}")
     n = len(pixels)
     result = TriangulatedPoints(
         np.full((n, 3), np.nan),
@@ -127,7 +129,7 @@ def triangulate_points(
         np.full(n, np.nan, np.float32),
     )
     if n and n_views:
-        _run(projections, pixels, 1.0 / sizes, bounds, result)
+        _run(projections, pixels, roots, bounds, result)
         result.used[result.status != PointStatus.OK] = False
     return result
 
@@ -135,7 +137,7 @@ def triangulate_points(
 def _run(
     projections: DoubleArray,
     pixels: DoubleArray,
-    weights: DoubleArray,
+    roots: FloatArray,
     bounds: TriangulateBounds,
     result: TriangulatedPoints,
 ) -> None:
@@ -161,7 +163,7 @@ def _run(
     frame = ((centers - origin) / scale, origin, scale)
     figures = (result.error, result.angle_deg, result.deviation)
     _triangulate(
-        moved, frame, pixels, weights, limits, (result.points, result.status, result.used), figures
+        moved, frame, pixels, roots, limits, (result.points, result.status, result.used), figures
     )
 
 
@@ -185,60 +187,94 @@ def _solve(m, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, inline="always")
-def _linear(P, pixels, weights, i, used):  # type: ignore[no-untyped-def]
+def _root(roots, i, v):  # type: ignore[no-untyped-def]
+    if roots.size == 0:
+        return 1.0, 0.0, 1.0
+    return float(roots[i, v, 0]), float(roots[i, v, 1]), float(roots[i, v, 2])
+
+
+@numba.njit(cache=True, inline="always")
+def _accumulate(sums, row, r):  # type: ignore[no-untyped-def]
+    """Add one equation row . x = r to the normal equations."""
+    xx, xy, xz, yy, yz, zz, bx, by, bz = sums
+    x, y, z = row
+    return (
+        xx + x * x,
+        xy + x * y,
+        xz + x * z,
+        yy + y * y,
+        yz + y * z,
+        zz + z * z,
+        bx + x * r,
+        by + y * r,
+        bz + z * r,
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def _add_view(sums, p, q, p_error, q_error, root):  # type: ignore[no-untyped-def]
+    """Add the two equations of one view, scaled by the root of its information."""
+    a, b, c = root
+    row = (a * p[0] + b * q[0], a * p[1] + b * q[1], a * p[2] + b * q[2])
+    sums = _accumulate(sums, row, a * p_error + b * q_error)
+    return _accumulate(sums, (c * q[0], c * q[1], c * q[2]), c * q_error)
+
+
+@numba.njit(cache=True, inline="always")
+def _linear(P, pixels, roots, i, used):  # type: ignore[no-untyped-def]
     """Inhomogeneous direct linear transform from the used views."""
-    xx = xy = xz = yy = yz = zz = bx = by = bz = 0.0
+    sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for v in range(P.shape[0]):
-        if not used[i, v]:
-            continue
-        for axis in range(2):
-            u = pixels[i, v, axis]
-            w = weights[v]
-            rx = (P[v, axis, 0] - u * P[v, 2, 0]) * w
-            ry = (P[v, axis, 1] - u * P[v, 2, 1]) * w
-            rz = (P[v, axis, 2] - u * P[v, 2, 2]) * w
-            r = (u * P[v, 2, 3] - P[v, axis, 3]) * w
-            xx += rx * rx
-            xy += rx * ry
-            xz += rx * rz
-            yy += ry * ry
-            yz += ry * rz
-            zz += rz * rz
-            bx += rx * r
-            by += ry * r
-            bz += rz * r
-    return _solve((xx, xy, xz, yy, yz, zz), (bx, by, bz))
+        if used[i, v]:
+            x, y = pixels[i, v, 0], pixels[i, v, 1]
+            p = (
+                P[v, 0, 0] - x * P[v, 2, 0],
+                P[v, 0, 1] - x * P[v, 2, 1],
+                P[v, 0, 2] - x * P[v, 2, 2],
+            )
+            q = (
+                P[v, 1, 0] - y * P[v, 2, 0],
+                P[v, 1, 1] - y * P[v, 2, 1],
+                P[v, 1, 2] - y * P[v, 2, 2],
+            )
+            p_error, q_error = x * P[v, 2, 3] - P[v, 0, 3], y * P[v, 2, 3] - P[v, 1, 3]
+            sums = _add_view(sums, p, q, p_error, q_error, _root(roots, i, v))
+    return _solve(sums[:6], sums[6:])
 
 
 @numba.njit(cache=True, inline="always")
-def _step(P, pixels, weights, i, used, x, y, z):  # type: ignore[no-untyped-def]
+def _project(P, v, x, y, z):  # type: ignore[no-untyped-def]
+    depth = P[v, 2, 0] * x + P[v, 2, 1] * y + P[v, 2, 2] * z + P[v, 2, 3]
+    u = (P[v, 0, 0] * x + P[v, 0, 1] * y + P[v, 0, 2] * z + P[v, 0, 3]) / depth
+    w = (P[v, 1, 0] * x + P[v, 1, 1] * y + P[v, 1, 2] * z + P[v, 1, 3]) / depth
+    return u, w, depth
+
+
+@numba.njit(cache=True, inline="always")
+def _step(P, pixels, roots, i, used, x, y, z):  # type: ignore[no-untyped-def]
     """One Gauss-Newton step on the reprojection error."""
-    xx = xy = xz = yy = yz = zz = bx = by = bz = 0.0
+    sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for v in range(P.shape[0]):
-        if not used[i, v]:
-            continue
-        depth = P[v, 2, 0] * x + P[v, 2, 1] * y + P[v, 2, 2] * z + P[v, 2, 3]
-        inverse = weights[v] / depth
-        for axis in range(2):
-            u = (P[v, axis, 0] * x + P[v, axis, 1] * y + P[v, axis, 2] * z + P[v, axis, 3]) / depth
-            rx = (P[v, axis, 0] - u * P[v, 2, 0]) * inverse
-            ry = (P[v, axis, 1] - u * P[v, 2, 1]) * inverse
-            rz = (P[v, axis, 2] - u * P[v, 2, 2]) * inverse
-            r = (pixels[i, v, axis] - u) * weights[v]
-            xx += rx * rx
-            xy += rx * ry
-            xz += rx * rz
-            yy += ry * ry
-            yz += ry * rz
-            zz += rz * rz
-            bx += rx * r
-            by += ry * r
-            bz += rz * r
-    return _solve((xx, xy, xz, yy, yz, zz), (bx, by, bz))
+        if used[i, v]:
+            u, w, depth = _project(P, v, x, y, z)
+            d = 1.0 / depth
+            p = (
+                (P[v, 0, 0] - u * P[v, 2, 0]) * d,
+                (P[v, 0, 1] - u * P[v, 2, 1]) * d,
+                (P[v, 0, 2] - u * P[v, 2, 2]) * d,
+            )
+            q = (
+                (P[v, 1, 0] - w * P[v, 2, 0]) * d,
+                (P[v, 1, 1] - w * P[v, 2, 1]) * d,
+                (P[v, 1, 2] - w * P[v, 2, 2]) * d,
+            )
+            p_error, q_error = pixels[i, v, 0] - u, pixels[i, v, 1] - w
+            sums = _add_view(sums, p, q, p_error, q_error, _root(roots, i, v))
+    return _solve(sums[:6], sums[6:])
 
 
 @numba.njit(cache=True, inline="always")
-def _errors(P, pixels, weights, i, used, x, y, z, first):  # type: ignore[no-untyped-def]
+def _errors(P, pixels, roots, i, used, x, y, z, first):  # type: ignore[no-untyped-def]
     """Sum and largest of the squared errors, the worst view from ``first`` on, smallest depth."""
     total = worst = droppable = 0.0
     worst_view = -1
@@ -246,13 +282,12 @@ def _errors(P, pixels, weights, i, used, x, y, z, first):  # type: ignore[no-unt
     for v in range(P.shape[0]):
         if not used[i, v]:
             continue
-        depth = P[v, 2, 0] * x + P[v, 2, 1] * y + P[v, 2, 2] * z + P[v, 2, 3]
+        u, w, depth = _project(P, v, x, y, z)
         nearest = min(nearest, depth)
-        squared = 0.0
-        for axis in range(2):
-            u = (P[v, axis, 0] * x + P[v, axis, 1] * y + P[v, axis, 2] * z + P[v, axis, 3]) / depth
-            r = (pixels[i, v, axis] - u) * weights[v]
-            squared += r * r
+        a, b, c = _root(roots, i, v)
+        p_error, q_error = pixels[i, v, 0] - u, pixels[i, v, 1] - w
+        p_error = a * p_error + b * q_error
+        squared = p_error * p_error + (c * q_error) ** 2
         total += squared
         worst = max(worst, squared)
         if v >= first and squared > droppable:
@@ -278,7 +313,7 @@ def _cosine(centers, i, used, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _triangulate_rows(rows, P, frame, pixels, weights, limits, found, figures):  # type: ignore[no-untyped-def]
+def _triangulate_rows(rows, P, frame, pixels, roots, limits, found, figures):  # type: ignore[no-untyped-def]
     """Solve the points rows[0] .. rows[1] - 1, one after the other."""
     centers, origin, scale = frame
     max_error, min_views, min_agreement, max_cosine, keep_first, n_iterations = limits
@@ -292,19 +327,19 @@ def _triangulate_rows(rows, P, frame, pixels, weights, limits, found, figures): 
         needed = max(2, min_views, int(np.ceil(min_agreement * n_used - 1e-9)))
         status[i] = 1
         while n_used >= needed:
-            good, x, y, z, spread = _linear(P, pixels, weights, i, used)
+            good, x, y, z, spread = _linear(P, pixels, roots, i, used)
             if not good:
                 status[i] = 2
                 break
             for _ in range(n_iterations):
-                good, dx, dy, dz, spread = _step(P, pixels, weights, i, used, x, y, z)
+                good, dx, dy, dz, spread = _step(P, pixels, roots, i, used, x, y, z)
                 if not good:
                     break
                 x, y, z = x + dx, y + dy, z + dz
                 if dx * dx + dy * dy + dz * dz < 1e-16 * (1.0 + x * x + y * y + z * z):
                     break
             total, worst, worst_view, nearest = _errors(
-                P, pixels, weights, i, used, x, y, z, int(keep_first)
+                P, pixels, roots, i, used, x, y, z, int(keep_first)
             )
             if not good or not np.isfinite(total):
                 status[i] = 2
@@ -332,8 +367,8 @@ def _triangulate_rows(rows, P, frame, pixels, weights, limits, found, figures): 
 
 
 @numba.njit(cache=True, parallel=True)
-def _triangulate(P, frame, pixels, weights, limits, found, figures):  # type: ignore[no-untyped-def]
+def _triangulate(P, frame, pixels, roots, limits, found, figures):  # type: ignore[no-untyped-def]
     n = len(pixels)
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):
         rows = (chunk * _CHUNK, min((chunk + 1) * _CHUNK, n))
-        _triangulate_rows(rows, P, frame, pixels, weights, limits, found, figures)
+        _triangulate_rows(rows, P, frame, pixels, roots, limits, found, figures)

@@ -15,6 +15,7 @@ from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 _CHUNK = 1024
 _MAX_ITERATIONS = 12
+_SLOPE_REACH = 3
 
 
 def usable_cells(coords: FloatArray, valid: BoolArray, max_edge: float) -> BoolArray:
@@ -63,6 +64,104 @@ def locate(
     return pixels, distance
 
 
+def information_roots(
+    coords: FloatArray,
+    valid: BoolArray,
+    pixels: DoubleArray,
+    unit: float,
+    limits: tuple[float, float],
+) -> FloatArray:
+    """How strongly the cube coordinate changes with the pixel: weights for errors in pixels.
+
+    Where a surface is seen at a slant, an error in the cube moves the pixel less, so that the pixel
+    says more. An error e in pixels counts as R e with R the upper triangular root of G'G, G the
+    map's gradient over the unit: about the distance in the cube that it stands for.
+
+    Args:
+        coords: (H, W, 3) float32 cube coordinates.
+        valid: (H, W) bool.
+        pixels: (M, 2) float64 positions in pixels of the map, NaN for none.
+        unit: distance in the cube that counts as one.
+        limits: smallest and largest change per pixel that is believed, in units; the smallest
+            stands where there are no neighbours.
+
+    Returns:
+        (M, 3) float32 entries (0, 0), (0, 1), (1, 1) of R.
+    """
+    roots = np.empty((len(pixels), 3), np.float32)
+    _information_roots(coords, valid, pixels, (1.0 / unit, *limits), roots)
+    return roots
+
+
+@numba.njit(cache=True)
+def _slope(coords, valid, x, y, axis, max_step, gradient):  # type: ignore[no-untyped-def]
+    """Change per pixel along one axis over the valid neighbours on the same surface."""
+    height, width = valid.shape
+    ends = np.empty((2, 2), np.int64)
+    reach = 0
+    for side in range(2):
+        step = _SLOPE_REACH if side else -_SLOPE_REACH
+        nx, ny = (x + step, y) if axis == 0 else (x, y + step)
+        ends[side, 0], ends[side, 1] = x, y
+        if nx < 0 or ny < 0 or nx >= width or ny >= height or not valid[ny, nx]:
+            continue
+        squared = 0.0
+        for k in range(3):
+            squared += (coords[ny, nx, k] - coords[y, x, k]) ** 2
+        if squared <= (max_step * _SLOPE_REACH) ** 2:
+            ends[side, 0], ends[side, 1] = nx, ny
+            reach += _SLOPE_REACH
+    for k in range(3):
+        change = coords[ends[1, 1], ends[1, 0], k] - coords[ends[0, 1], ends[0, 0], k]
+        gradient[k] = change / reach if reach else 0.0
+
+
+@numba.njit(cache=True)
+def _root(gx, gy, scale, smallest, largest):  # type: ignore[no-untyped-def]
+    """Upper root of the gradient's square with its eigenvalues kept within limits."""
+    xx, xy, yy = 0.0, 0.0, 0.0
+    for k in range(3):
+        xx += gx[k] * gx[k] * scale * scale
+        xy += gx[k] * gy[k] * scale * scale
+        yy += gy[k] * gy[k] * scale * scale
+    middle, half = 0.5 * (xx + yy), 0.5 * (xx - yy)
+    radius = np.sqrt(half * half + xy * xy)
+    low, high = smallest * smallest, largest * largest
+    first = min(max(middle + radius, low), high)
+    second = min(max(middle - radius, low), high)
+    # The eigenvectors stay; only along a direction of its own can an eigenvalue change.
+    cos, sin = (half / radius, xy / radius) if radius > 0 else (1.0, 0.0)
+    middle, radius = 0.5 * (first + second), 0.5 * (first - second)
+    xx, xy, yy = middle + radius * cos, radius * sin, middle - radius * cos
+    a = np.sqrt(xx)
+    return a, xy / a, np.sqrt(max(yy - xy * xy / xx, 0.0))
+
+
+@numba.njit(cache=True)
+def _information_rows(rows, coords, valid, pixels, limits, roots):  # type: ignore[no-untyped-def]
+    scale, smallest, largest = limits
+    height, width = valid.shape
+    gx, gy = np.zeros(3), np.zeros(3)
+    for i in range(rows[0], rows[1]):
+        gx[:] = 0.0
+        gy[:] = 0.0
+        if np.isfinite(pixels[i, 0] + pixels[i, 1]):
+            x = min(max(int(np.floor(pixels[i, 0])), 0), width - 1)
+            y = min(max(int(np.floor(pixels[i, 1])), 0), height - 1)
+            if valid[y, x]:
+                _slope(coords, valid, x, y, 0, 2.0 * largest / scale, gx)
+                _slope(coords, valid, x, y, 1, 2.0 * largest / scale, gy)
+        roots[i] = _root(gx, gy, scale, smallest, largest)
+
+
+@numba.njit(cache=True, parallel=True)
+def _information_roots(coords, valid, pixels, limits, roots):  # type: ignore[no-untyped-def]
+    n = len(pixels)
+    for chunk in prange((n + _CHUNK - 1) // _CHUNK):
+        rows = (chunk * _CHUNK, min((chunk + 1) * _CHUNK, n))
+        _information_rows(rows, coords, valid, pixels, limits, roots)
+
+
 @numba.njit(cache=True)
 def _usable_cells(coords, valid, max_edge, cells):  # type: ignore[no-untyped-def]
     height, width = valid.shape
@@ -103,66 +202,88 @@ def _first_cell(cells, px, py):  # type: ignore[no-untyped-def]
     return -1, -1
 
 
-@numba.njit(cache=True, parallel=True)
-def _locate(coords, cells, asked, max_shift, found):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, inline="always")
+def _newton(coords, cx, cy, fx, fy, target):  # type: ignore[no-untyped-def]
+    """Squared distance at a place in a cell, and the Gauss-Newton step from there."""
+    xx = xy = yy = bx = by = squared = 0.0
+    for k in range(3):
+        a = float(coords[cy, cx, k])
+        b = float(coords[cy, cx + 1, k])
+        c = float(coords[cy + 1, cx, k])
+        d = float(coords[cy + 1, cx + 1, k])
+        dx = (b - a) * (1.0 - fy) + (d - c) * fy
+        dy = (c - a) * (1.0 - fx) + (d - b) * fx
+        r = target[k] - (a + (b - a) * fx + (c - a) * fy + (a - b - c + d) * fx * fy)
+        xx += dx * dx
+        xy += dx * dy
+        yy += dy * dy
+        bx += dx * r
+        by += dy * r
+        squared += r * r
+    determinant = xx * yy - xy * xy
+    good = determinant > 1e-6 * xx * yy
+    inverse = 1.0 / determinant if good else 0.0
+    return squared, good, (bx * yy - by * xy) * inverse, (by * xx - bx * xy) * inverse
+
+
+@numba.njit(cache=True)
+def _descend(coords, cells, target, px, py, max_shift):  # type: ignore[no-untyped-def]
+    """Position and squared distance of the minimum near a pixel; inf where there is none.
+
+    Between two cells the surface has a crease, and the minimum may lie on it: where the steps go
+    to and fro, the best place visited is the answer.
+    """
+    height, width = cells.shape
+    cx, cy = _first_cell(cells, px, py)
+    gx, gy = float(px), float(py)
+    best, best_x, best_y = np.inf, gx, gy
+    if cx < 0:
+        return best_x, best_y, best
+    for step in range(_MAX_ITERATIONS):
+        squared, good, sx, sy = _newton(coords, cx, cy, gx - cx, gy - cy, target)
+        if not good:
+            return best_x, best_y, np.inf
+        if squared < best:
+            best, best_x, best_y = squared, gx, gy
+        if abs(sx) < 1e-6 and abs(sy) < 1e-6:
+            break
+        length = max(abs(sx), abs(sy), 1.0) * (1.0 if step < 4 else 2.0)
+        gx += sx / length
+        gy += sy / length
+        if abs(gx - px) > max_shift or abs(gy - py) > max_shift:
+            return best_x, best_y, np.inf
+        # A hair beyond the cell still belongs to it, so that rounding decides nothing.
+        if gx < cx - 1e-4 or gx > cx + 1.0001 or gy < cy - 1e-4 or gy > cy + 1.0001:
+            nx, ny = int(np.floor(gx)), int(np.floor(gy))
+            if nx < 0 or ny < 0 or nx >= width or ny >= height or not cells[ny, nx]:
+                return best_x, best_y, np.inf
+            cx, cy = nx, ny
+        elif abs(sx) < 1e-4 and abs(sy) < 1e-4:
+            best_x, best_y = gx, gy
+            break
+    return best_x, best_y, best
+
+
+@numba.njit(cache=True)
+def _locate_rows(rows, coords, cells, asked, max_shift, found):  # type: ignore[no-untyped-def]
+    """The targets rows[0] .. rows[1] - 1, one after the other."""
     targets, start = asked
     pixels, distance = found
-    height, width = cells.shape
-    n = len(targets)
-    for chunk in prange((n + _CHUNK - 1) // _CHUNK):
-        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
-            if start[i] < 0:
-                continue
-            py, px = start[i] // width, start[i] % width
-            cx, cy = _first_cell(cells, px, py)
-            if cx < 0:
-                continue
-            gx, gy = float(px), float(py)
-            done = False
-            squared = 0.0
-            for step in range(_MAX_ITERATIONS):
-                fx, fy = gx - cx, gy - cy
-                xx = xy = yy = bx = by = squared = 0.0
-                for k in range(3):
-                    a = float(coords[cy, cx, k])
-                    b = float(coords[cy, cx + 1, k])
-                    c = float(coords[cy + 1, cx, k])
-                    d = float(coords[cy + 1, cx + 1, k])
-                    dx = (b - a) * (1.0 - fy) + (d - c) * fy
-                    dy = (c - a) * (1.0 - fx) + (d - b) * fx
-                    r = targets[i, k] - (
-                        a + (b - a) * fx + (c - a) * fy + (a - b - c + d) * fx * fy
-                    )
-                    xx += dx * dx
-                    xy += dx * dy
-                    yy += dy * dy
-                    bx += dx * r
-                    by += dy * r
-                    squared += r * r
-                determinant = xx * yy - xy * xy
-                if not determinant > 1e-6 * xx * yy:
-                    break
-                sx = (bx * yy - by * xy) / determinant
-                sy = (by * xx - bx * xy) / determinant
-                if abs(sx) < 1e-6 and abs(sy) < 1e-6:
-                    done = True
-                    break
-                length = max(abs(sx), abs(sy), 1.0)
-                damping = 1.0 if step < 6 else 0.5
-                gx += damping * sx / length
-                gy += damping * sy / length
-                if abs(gx - px) > max_shift or abs(gy - py) > max_shift:
-                    break
-                # A hair beyond the cell still belongs to it, so that rounding decides nothing.
-                if gx < cx - 1e-4 or gx > cx + 1.0001 or gy < cy - 1e-4 or gy > cy + 1.0001:
-                    nx, ny = int(np.floor(gx)), int(np.floor(gy))
-                    if nx < 0 or ny < 0 or nx >= width or ny >= height or not cells[ny, nx]:
-                        break
-                    cx, cy = nx, ny
-                elif abs(sx) < 1e-4 and abs(sy) < 1e-4:
-                    done = True
-                    break
-            if done:
-                pixels[i, 0] = gx + 0.5
-                pixels[i, 1] = gy + 0.5
+    width = cells.shape[1]
+    for i in range(rows[0], rows[1]):
+        if start[i] >= 0:
+            target = (targets[i, 0], targets[i, 1], targets[i, 2])
+            px, py = start[i] % width, start[i] // width
+            x, y, squared = _descend(coords, cells, target, px, py, max_shift)
+            if squared < np.inf:
+                pixels[i, 0] = x + 0.5
+                pixels[i, 1] = y + 0.5
                 distance[i] = np.sqrt(squared)
+
+
+@numba.njit(cache=True, parallel=True)
+def _locate(coords, cells, asked, max_shift, found):  # type: ignore[no-untyped-def]
+    n = len(asked[0])
+    for chunk in prange((n + _CHUNK - 1) // _CHUNK):
+        rows = (chunk * _CHUNK, min((chunk + 1) * _CHUNK, n))
+        _locate_rows(rows, coords, cells, asked, max_shift, found)

@@ -151,8 +151,8 @@ def prepare_view(cube_map: CubeMap, camera: Camera, options: MatchOptions) -> Ma
     pixel_size = _median_step(coords, valid)
     cells = usable_cells(coords, valid, options.max_edge_px / CUBE_PIXELS)
     pixels = np.flatnonzero(valid).astype(np.int32)
-    map_from_image = np.linalg.inv(np.vstack([cube_map.image_from_map, [0.0, 0.0, 1.0]]))
-    return MatchView(coords, valid, cells, pixels, pixel_size, map_from_image @ camera.P)
+    from_image = np.vstack([map_from_image(cube_map), [0.0, 0.0, 1.0]])
+    return MatchView(coords, valid, cells, pixels, pixel_size, from_image @ camera.P)
 
 
 def match_views(
@@ -304,6 +304,12 @@ def cube_per_picture_pixel(cube_map: CubeMap) -> float:
     step = np.sqrt(abs(np.linalg.det(cube_map.image_from_map[:, :2])))
     valid = cube_map.mask & _is_finite(cube_map.coords)
     return _median_step(cube_map.coords, valid) / float(step)
+
+
+def map_from_image(cube_map: CubeMap) -> DoubleArray:
+    """(2, 3) float64 affine from pixels of the picture to pixels of the map."""
+    inverse: DoubleArray = np.linalg.inv(np.vstack([cube_map.image_from_map, [0.0, 0.0, 1.0]]))
+    return inverse[:2]
 
 
 def picture_pixels(cube_map: CubeMap, flat: IntArray) -> DoubleArray:

@@ -26,10 +26,10 @@ class PairOptions:
         best_angle_deg: the angle that is preferred.
     """
 
-    n_sources: int = 8
+    n_sources: int = 12
     min_angle_deg: float = 4.0
-    max_angle_deg: float = 55.0
-    best_angle_deg: float = 25.0
+    max_angle_deg: float = 70.0
+    best_angle_deg: float = 30.0
 
     def __post_init__(self) -> None:
         if self.n_sources < 1:

@@ -21,7 +21,13 @@ from mvs.kernels.dlt import (
     triangulate_points,
 )
 from mvs.kernels.fusion import lattice_normals
-from mvs.stages.match import CUBE_PIXELS, cube_per_picture_pixel, picture_pixels
+from mvs.kernels.subpixel import information_roots
+from mvs.stages.match import (
+    CUBE_PIXELS,
+    cube_per_picture_pixel,
+    map_from_image,
+    picture_pixels,
+)
 from mvs.types import (
     BoolArray,
     ByteArray,
@@ -36,6 +42,7 @@ from mvs.types import (
 _SAMPLE = 20_000
 _MIN_ERROR_PX = 0.25
 _DOUBTFUL_PX = 4.0
+_SLANTS = (0.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ def triangulate(
         raise ValueError(
             f"got {len(cube_maps)} cube maps, {len(cameras)} cameras and {len(images)} images"
         )
-    sizes = [1.0 / (CUBE_PIXELS * cube_per_picture_pixel(cube_map)) for cube_map in cube_maps]
-    scene = _Scene(cube_maps, cameras, images, sizes)
+    steps = [cube_per_picture_pixel(cube_map) for cube_map in cube_maps]
+    scene = _Scene(cube_maps, cameras, images, steps)
     by_reference: dict[int, list[Matches]] = {}
     for match in matches:
         by_reference.setdefault(match.reference, []).append(match)
@@ -147,12 +154,12 @@ def triangulate(
 
 @dataclass(frozen=True)
 class _Scene:
-    """What every view brings; ``sizes`` are the pixels in which its errors count."""
+    """What every view brings; ``steps`` are typical distances in the cube between pixels."""
 
     cube_maps: Sequence[CubeMap]
     cameras: Sequence[Camera]
     images: Sequence[ByteArray]
-    sizes: Sequence[float]
+    steps: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -207,9 +214,20 @@ def _gather(
         pixels[rows[known], column] = match.source_pixels[known]
         distance[rows[known], column] = match.cube_distance[known]
     views = [reference, *sources]
-    sizes = [scene.sizes[view] for view in views]
+    roots = np.empty((*pixels.shape[:2], 3), np.float32)
+    for column, view in enumerate(views):
+        roots[:, column] = _roots(scene.cube_maps[view], pixels[:, column], scene.steps[view])
     projections = np.stack([scene.cameras[view].P for view in views])
-    return _Rays(views, flat, Observations(projections, pixels, np.array(sizes)), distance)
+    return _Rays(views, flat, Observations(projections, pixels, roots), distance)
+
+
+def _roots(cube_map: CubeMap, pixels: DoubleArray, step: float) -> FloatArray:
+    """Weights of errors in pixels of the picture, so that they count distance in the cube."""
+    from_image = map_from_image(cube_map)
+    size = np.sqrt(abs(np.linalg.det(from_image[:, :2])))
+    limits = (_SLANTS[0] * step * CUBE_PIXELS / size, _SLANTS[1] * step * CUBE_PIXELS / size)
+    place = np.ascontiguousarray(pixels @ from_image[:, :2].T + from_image[:, 2])
+    return information_roots(cube_map.coords, cube_map.mask, place, 1.0 / CUBE_PIXELS, limits)
 
 
 def _tight_error(
@@ -259,7 +277,7 @@ def _map_confidence(
     for column, view in enumerate(views):
         rows = np.flatnonzero(used[:, column])
         confidence = cube_maps[view].confidence
-        affine = np.linalg.inv(np.vstack([cube_maps[view].image_from_map, [0.0, 0.0, 1.0]]))
+        affine = map_from_image(cube_maps[view])
         place = np.floor(pixels[rows, column] @ affine[:2, :2].T + affine[:2, 2]).astype(np.int64)
         x = np.clip(place[:, 0], 0, confidence.shape[1] - 1)
         y = np.clip(place[:, 1], 0, confidence.shape[0] - 1)
