@@ -43,9 +43,9 @@ class MatchOptions:
     matcher: str = "nearest"
     stride: int = 2
     min_confidence: float = 0.05
-    max_cube_distance: float = 0.02
-    max_mutual_px: float = 4.0
-    max_epipolar_px: float = 8.0
+    max_cube_distance: float = 0.03
+    max_mutual_px: float = 8.0
+    max_epipolar_px: float = 14.0
     max_edge_px: float = 8.0
     tighten: float = 5.0
 

@@ -63,7 +63,7 @@ class TriangulateOptions:
     min_views: int = 2
     min_agreement: float = 0.5
     min_angle_deg: float = 3.0
-    max_error_px: float = 8.0
+    max_error_px: float = 14.0
     tighten: float = 5.0
     full_angle_deg: float = 15.0
 
