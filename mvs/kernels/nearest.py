@@ -354,8 +354,7 @@ def _nearest_rows(rows, grid, lists, asked, bound, found):  # type: ignore[no-un
     queries, guess = asked
     index, squared = found
     targets = grid[0]
-    none = _key(bound, _NONE)
-    limit = np.sqrt(bound)
+    none, limit = _key(bound, _NONE), np.sqrt(bound)
     previous = np.int64(-1)
     anchor = (np.float32(0.0), np.float32(0.0), np.float32(0.0))
     free = np.float32(-1.0)
@@ -368,8 +367,9 @@ def _nearest_rows(rows, grid, lists, asked, bound, found):  # type: ignore[no-un
         if len(guess) and guess[i] >= 0:
             start_from = np.int64(guess[i])
         if start_from >= 0:
-            for j in range(max(start_from - 1, 0), min(start_from + 3, len(targets))):
-                key = min(key, _key(_squared(q[0], q[1], q[2], targets, j), j))
+            for j in range(start_from - 1, start_from + 3):
+                if 0 <= j < len(targets):
+                    key = min(key, _key(_squared(q[0], q[1], q[2], targets, j), j))
         if key != none:
             reach = np.sqrt(_distance_of(key))
             if reach < np.float32(6.0) * grid[2]:

@@ -44,7 +44,7 @@ def locate(
 ) -> tuple[DoubleArray, FloatArray]:
     """Find the place on a map's surface that is nearest to each target, from a start pixel.
 
-    Gauss-Newton on the bilinear patch, at most a pixel per step; the result must be the minimum
+    Gauss-Newton on the bilinear patch, less than a pixel per step; the result must be the minimum
     inside a usable cell, not the end of the surface.
 
     Args:
@@ -247,9 +247,10 @@ def _descend(coords, cells, target, px, py, max_shift):  # type: ignore[no-untyp
             best, best_x, best_y = squared, gx, gy
         if abs(sx) < 1e-6 and abs(sy) < 1e-6:
             break
-        length = max(abs(sx), abs(sy), 1.0) * (1.0 if step < 4 else 2.0)
-        gx += sx / length
-        gy += sy / length
+        # Less than a pixel at a time, so that no step passes over a cell.
+        share = min(1.0, 0.9 / max(abs(sx), abs(sy))) * (1.0 if step < 4 else 0.5)
+        gx += sx * share
+        gy += sy * share
         if abs(gx - px) > max_shift or abs(gy - py) > max_shift:
             return best_x, best_y, np.inf
         # A hair beyond the cell still belongs to it, so that rounding decides nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numba
 
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
+setattr(numba.config, "THREADING_LAYER_PRIORITY", ["omp", "workqueue", "tbb"])  # noqa: B010
 
 prange = numba.prange
 

@@ -40,7 +40,7 @@ class FuseOptions:
     voxel_px: float = 2.0
     min_references: int = 2
     min_neighbors: int = 5
-    radius_voxels: tuple[float, float] = (3.0, 8.0)
+    radius_voxels: tuple[float, float] = (4.0, 8.0)
     radius_scatter: float = 8.0
     max_off: float = 5.0
 
@@ -243,4 +243,5 @@ def _look(
 def _unit(vectors: npt.NDArray[np.floating]) -> FloatArray:
     """Unit vectors (N, 3); zero stays zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(length, 1e-300)).astype(np.float32)
+    units: FloatArray = (vectors / np.maximum(length, 1e-300)).astype(np.float32)
+    return units

@@ -80,9 +80,9 @@ def mesh(cloud: PointCloud, options: MeshOptions | None = None) -> Mesh:
             "no face of the mesh lies near the cloud",
             "raise max_distance, or reconstruct from more views",
         )
-    used, faces = np.unique(faces, return_inverse=True)
+    used, corners = np.unique(faces, return_inverse=True)
     attributes = _interpolate(local, vertices[used] + origin, distance[used], rows[used], spacing)
-    return Mesh(attributes, faces.reshape(-1, 3).astype(np.int32))
+    return Mesh(attributes, corners.reshape(-1, 3).astype(np.int32))
 
 
 def mesh_poisson(

@@ -87,7 +87,8 @@ def choose_pairs(
 def _angles(rays: DoubleArray) -> DoubleArray:
     """Angles in degrees between all pairs of rays (V, 3)."""
     units = rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-300)
-    return np.degrees(np.arccos(np.clip(units @ units.T, -1.0, 1.0)))
+    angles: DoubleArray = np.degrees(np.arccos(np.clip(units @ units.T, -1.0, 1.0)))
+    return angles
 
 
 def _use_points(
@@ -102,8 +103,8 @@ def _use_points(
     for a in range(n):
         for b in range(a + 1, n):
             shared = np.intersect1d(point_ids[a], point_ids[b])
-            fewer = min(len(np.unique(point_ids[a])), len(np.unique(point_ids[b])))
-            overlap[a, b] = overlap[b, a] = max(min(3 * len(shared) / max(fewer, 1), 1.0), 0.1)
+            typical = np.sqrt(max(len(point_ids[a]) * len(point_ids[b]), 1))
+            overlap[a, b] = overlap[b, a] = np.clip(3 * len(shared) / typical, 0.1, 1.0)
             if len(shared) >= _MIN_SHARED_FOR_ANGLE:
                 angles[a, b] = angles[b, a] = _median_angle(points[shared], centers[a], centers[b])
     return overlap

@@ -20,9 +20,9 @@ from mvs.kernels.dlt import (
     TriangulatedPoints,
     triangulate_points,
 )
-from mvs.kernels.fusion import lattice_normals
+from mvs.kernels.normals import lattice_normals
 from mvs.kernels.subpixel import information_roots
-from mvs.stages.match import (
+from mvs.stages.views import (
     CUBE_PIXELS,
     cube_per_picture_pixel,
     map_from_image,
@@ -40,7 +40,7 @@ from mvs.types import (
 )
 
 _SAMPLE = 20_000
-_MIN_ERROR_PX = 0.25
+_TIGHTEST_PX = 0.25
 _DOUBTFUL_PX = 4.0
 _SLANTS = (0.5, 4.0)
 
@@ -245,7 +245,8 @@ def _tight_error(
     found = np.concatenate(errors) if errors else np.empty(0)
     if tighten == 0 or len(found) == 0:
         return bounds.max_error
-    return min(bounds.max_error, max(tighten * float(np.median(found)), _MIN_ERROR_PX))
+    floor = _TIGHTEST_PX * max(1.0, float(np.median(scene.steps)) * CUBE_PIXELS)
+    return min(bounds.max_error, max(tighten * float(np.median(found)), floor))
 
 
 def _triangulate_view(
@@ -282,7 +283,8 @@ def _map_confidence(
         x = np.clip(place[:, 0], 0, confidence.shape[1] - 1)
         y = np.clip(place[:, 1], 0, confidence.shape[0] - 1)
         total[rows] += confidence[y, x]
-    return (total / np.maximum(used.sum(axis=1), 1)).astype(np.float32)
+    mean: FloatArray = (total / np.maximum(used.sum(axis=1), 1)).astype(np.float32)
+    return mean
 
 
 def _confidence(
@@ -297,7 +299,8 @@ def _confidence(
     sine = np.sin(np.deg2rad(np.minimum(solved.angle_deg[good], 90.0)))
     angle = np.minimum(sine / np.sin(np.deg2rad(full_angle_deg)), 1.0)
     doubt = (distance / _DOUBTFUL_PX) ** 2 + (solved.error[good] / _DOUBTFUL_PX) ** 2
-    return np.clip(of_maps * angle * np.exp(-0.5 * doubt), 0.0, 1.0).astype(np.float32)
+    product: FloatArray = np.clip(of_maps * angle * np.exp(-0.5 * doubt), 0, 1).astype(np.float32)
+    return product
 
 
 def _bit_sets(views: Sequence[int], used: BoolArray, n_views: int) -> npt.NDArray[np.uint64]:
@@ -351,7 +354,8 @@ def sample_picture(image: ByteArray, pixels: DoubleArray) -> ByteArray:
     fx, fy = (place - np.column_stack([x, y])).T[:, :, None]
     top = image[y, x] * (1 - fx) + image[y, right] * fx
     bottom = image[below, x] * (1 - fx) + image[below, right] * fx
-    return np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+    colors: ByteArray = np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+    return colors
 
 
 def _pixel_sizes(part: _Part, scene: _Scene) -> DoubleArray:
