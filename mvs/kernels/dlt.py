@@ -167,7 +167,7 @@ def _run(
     )
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _solve(m, b):  # type: ignore[no-untyped-def]
     """Solve a symmetric 3x3 system (xx, xy, xz, yy, yz, zz); also the trace of the inverse."""
     xx, xy, xz, yy, yz, zz = m
@@ -186,14 +186,14 @@ def _solve(m, b):  # type: ignore[no-untyped-def]
     return good, x, y, z, (a + e + g) * inverse
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _root(roots, i, v):  # type: ignore[no-untyped-def]
     if roots.size == 0:
         return 1.0, 0.0, 1.0
     return float(roots[i, v, 0]), float(roots[i, v, 1]), float(roots[i, v, 2])
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _accumulate(sums, row, r):  # type: ignore[no-untyped-def]
     """Add one equation row . x = r to the normal equations."""
     xx, xy, xz, yy, yz, zz, bx, by, bz = sums
@@ -211,7 +211,7 @@ def _accumulate(sums, row, r):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _add_view(sums, p, q, p_error, q_error, root):  # type: ignore[no-untyped-def]
     """Add the two equations of one view, scaled by the root of its information."""
     a, b, c = root
@@ -220,7 +220,7 @@ def _add_view(sums, p, q, p_error, q_error, root):  # type: ignore[no-untyped-de
     return _accumulate(sums, (c * q[0], c * q[1], c * q[2]), c * q_error)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _linear(P, pixels, roots, i, used):  # type: ignore[no-untyped-def]
     """Inhomogeneous direct linear transform from the used views."""
     sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -242,7 +242,7 @@ def _linear(P, pixels, roots, i, used):  # type: ignore[no-untyped-def]
     return _solve(sums[:6], sums[6:])
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _project(P, v, x, y, z):  # type: ignore[no-untyped-def]
     depth = P[v, 2, 0] * x + P[v, 2, 1] * y + P[v, 2, 2] * z + P[v, 2, 3]
     u = (P[v, 0, 0] * x + P[v, 0, 1] * y + P[v, 0, 2] * z + P[v, 0, 3]) / depth
@@ -250,7 +250,7 @@ def _project(P, v, x, y, z):  # type: ignore[no-untyped-def]
     return u, w, depth
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _step(P, pixels, roots, i, used, x, y, z):  # type: ignore[no-untyped-def]
     """One Gauss-Newton step on the reprojection error."""
     sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -273,7 +273,7 @@ def _step(P, pixels, roots, i, used, x, y, z):  # type: ignore[no-untyped-def]
     return _solve(sums[:6], sums[6:])
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _errors(P, pixels, roots, i, used, x, y, z, first):  # type: ignore[no-untyped-def]
     """Sum and largest of the squared errors, the worst view from ``first`` on, smallest depth."""
     total = worst = droppable = 0.0
@@ -296,7 +296,7 @@ def _errors(P, pixels, roots, i, used, x, y, z, first):  # type: ignore[no-untyp
     return total, worst, worst_view, nearest
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _cosine(centers, i, used, x, y, z):  # type: ignore[no-untyped-def]
     """Cosine of the widest angle between the first used ray and another."""
     smallest = 1.0
@@ -312,7 +312,7 @@ def _cosine(centers, i, used, x, y, z):  # type: ignore[no-untyped-def]
     return max(smallest, -1.0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _triangulate_rows(rows, P, frame, pixels, roots, limits, found, figures):  # type: ignore[no-untyped-def]
     """Solve the points rows[0] .. rows[1] - 1, one after the other."""
     centers, origin, scale = frame
@@ -366,7 +366,7 @@ def _triangulate_rows(rows, P, frame, pixels, roots, limits, found, figures):  #
         deviation[i] = np.sqrt(max(spread, 0.0)) * scale
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _triangulate(P, frame, pixels, roots, limits, found, figures):  # type: ignore[no-untyped-def]
     n = len(pixels)
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):

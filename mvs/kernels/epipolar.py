@@ -77,7 +77,7 @@ def search_lines(
     return pixels, distance
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _fill_boxes(coords, cells, boxes):  # type: ignore[no-untyped-def]
     height, width = cells.shape
     for y in range(height):
@@ -93,7 +93,7 @@ def _fill_boxes(coords, cells, boxes):  # type: ignore[no-untyped-def]
                         boxes[ty, tx, 3 + k] = max(boxes[ty, tx, 3 + k], value)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _squared_at(coords, cells, gx, gy, target):  # type: ignore[no-untyped-def]
     """Squared cube distance at a position (grid units: pixel centres at whole numbers)."""
     height, width = cells.shape
@@ -110,7 +110,7 @@ def _squared_at(coords, cells, gx, gy, target):  # type: ignore[no-untyped-def]
     return squared
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _squared_to_box(boxes, ty, tx, target):  # type: ignore[no-untyped-def]
     squared = 0.0
     for k in range(3):
@@ -119,7 +119,7 @@ def _squared_to_box(boxes, ty, tx, target):  # type: ignore[no-untyped-def]
     return squared
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _steps_in_tile(gx, gy, dx, dy, tx, ty):  # type: ignore[no-untyped-def]
     """How many samples from here on stay in the tile (at least one)."""
     steps = 1e9
@@ -134,7 +134,7 @@ def _steps_in_tile(gx, gy, dx, dy, tx, ty):  # type: ignore[no-untyped-def]
     return max(int(np.floor(steps - 1e-9)) + 1, 1)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _best_sample(coords, cells, boxes, target, line, max_distance):  # type: ignore[no-untyped-def]
     """Number and squared distance of the best sample; ties go to the first."""
     gx, gy = line[0] - 0.5, line[1] - 0.5
@@ -161,7 +161,7 @@ def _best_sample(coords, cells, boxes, target, line, max_distance):  # type: ign
     return best_sample, dx, dy, gx, gy
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _refine(coords, cells, target, start, s):  # type: ignore[no-untyped-def]
     """Minimum along the line near sample s, by parabolas through three places."""
     gx, gy, dx, dy = start
@@ -190,7 +190,7 @@ def _refine(coords, cells, target, start, s):  # type: ignore[no-untyped-def]
     return s, squared
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _search_rows(rows, coords, cells, boxes, asked, max_distance, found):  # type: ignore[no-untyped-def]
     """The segments rows[0] .. rows[1] - 1, one after the other."""
     targets, lines = asked
@@ -208,7 +208,7 @@ def _search_rows(rows, coords, cells, boxes, asked, max_distance, found):  # typ
             distance[i] = np.sqrt(squared)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _search(coords, cells, boxes, asked, max_distance, found):  # type: ignore[no-untyped-def]
     n = len(asked[0])
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):

@@ -148,7 +148,7 @@ def fit_surface(samples: Samples, queries: Samples, radius: float, scatter: floa
     return surface
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _average_groups(order, starts, values, weights, means):  # type: ignore[no-untyped-def]
     for group in prange(len(starts) - 1):
         total = 0.0
@@ -161,7 +161,7 @@ def _average_groups(order, starts, values, weights, means):  # type: ignore[no-u
             means[group, k] /= total
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _fit_surface(cells, samples, queries, limits, found):  # type: ignore[no-untyped-def]
     n = len(queries[0])
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):
@@ -169,7 +169,7 @@ def _fit_surface(cells, samples, queries, limits, found):  # type: ignore[no-unt
         _fit_surface_rows(rows, cells, samples, queries, limits, found)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _fit_surface_rows(rows, cells, samples, queries, limits, found):  # type: ignore[no-untyped-def]
     """The queries rows[0] .. rows[1] - 1, one after the other."""
     coords, points, normals, weights, references = samples
@@ -210,7 +210,7 @@ def _fit_surface_rows(rows, cells, samples, queries, limits, found):  # type: ig
         n_neighbors[i], n_references[i] = _support(near[:n], share, references)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _neighbors(q, side, cells, coords, normals, radius, near, kernel):  # type: ignore[no-untyped-def]
     """Samples within the radius whose normals agree, and their weights by distance."""
     origin, cell, top, start, index = cells
@@ -242,7 +242,7 @@ def _neighbors(q, side, cells, coords, normals, radius, near, kernel):  # type: 
     return n
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _plane_basis(q, coords, near, kernel, radius, basis):  # type: ignore[no-untyped-def]
     """Basis (1, s, t, ss, st, tt) in the plane of the neighbours; s, t over the radius."""
     mean = np.zeros(3)
@@ -276,7 +276,7 @@ def _plane_basis(q, coords, near, kernel, radius, basis):  # type: ignore[no-unt
     return True
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _reweight(n, offset, basis, fit, kernel, scatter, share):  # type: ignore[no-untyped-def]
     """Tukey weights by distance from the fit; total weight and weighted squared distance."""
     total = squared = 0.0
@@ -295,7 +295,7 @@ def _reweight(n, offset, basis, fit, kernel, scatter, share):  # type: ignore[no
     return total, squared
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _solve_quadratic(n, offset, basis, share):  # type: ignore[no-untyped-def]
     """Weighted least squares of the neighbours' offsets; (6, 3) coefficients."""
     matrix = np.zeros((6, 6))
@@ -336,7 +336,7 @@ def _solve_quadratic(n, offset, basis, share):  # type: ignore[no-untyped-def]
     return True, right
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _orient(i, fit, normals, new_normals):  # type: ignore[no-untyped-def]
     """Normal of the fit at its centre, on the side of the rough one."""
     x = fit[1, 1] * fit[2, 2] - fit[1, 2] * fit[2, 1]
@@ -351,7 +351,7 @@ def _orient(i, fit, normals, new_normals):  # type: ignore[no-untyped-def]
         new_normals[i, 2] = z / length
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _support(near, share, references):  # type: ignore[no-untyped-def]
     """Neighbours that have a weight, and the different views among them."""
     n = views = 0

@@ -20,7 +20,7 @@ from mvs.types import FloatArray, IntArray
 
 _CHUNK = 4096
 _MAX_TOP_CELLS = 1 << 22
-_POINTS_PER_CELL = 6.0
+_POINTS_PER_CELL = 8.0
 _NONE = np.int32(2147483647)
 
 
@@ -65,7 +65,7 @@ def build_grid(points: npt.NDArray[np.floating], cell: float | None = None) -> P
 
     Args:
         points: (N, 3) float; rows that are not finite are never found.
-        cell: edge of a cell; by default about three points of a surface share one.
+        cell: edge of a cell; by default some eight points of a surface share one.
 
     Returns:
         The grid.
@@ -169,7 +169,7 @@ def _default_cell(size: npt.NDArray[np.float64], n_points: int) -> float:
     return float(a / max(n_points, 1) * _POINTS_PER_CELL) if a > 0 else 1.0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _bounds(points):  # type: ignore[no-untyped-def]
     low = np.full(3, np.inf, np.float32)
     high = np.full(3, -np.inf, np.float32)
@@ -186,7 +186,7 @@ def _bounds(points):  # type: ignore[no-untyped-def]
     return low, high, n
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _sort(points, origin, inverse_cell, shape):  # type: ignore[no-untyped-def]
     """Counting sort into cells; blocks are numbered in the order in which points open them."""
     n = len(points)
@@ -229,14 +229,14 @@ def _sort(points, origin, inverse_cell, shape):  # type: ignore[no-untyped-def]
     return top, start, order, by_cell
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _scatter_guess(index, guess):  # type: ignore[no-untyped-def]
     for i in range(len(index)):
         if index[i] >= 0:
             guess[index[i]] = i
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _squared(ax, ay, az, points, j):  # type: ignore[no-untyped-def]
     dx = ax - points[j, 0]
     dy = ay - points[j, 1]
@@ -244,25 +244,25 @@ def _squared(ax, ay, az, points, j):  # type: ignore[no-untyped-def]
     return dx * dx + dy * dy + dz * dz
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _key(squared, index):  # type: ignore[no-untyped-def]
     """Orders by distance, then by index: bits of a float that is not negative order as it does."""
     return (np.int64(np.float32(squared).view(np.int32)) << 32) | np.int64(index)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _distance_of(key):  # type: ignore[no-untyped-def]
     return np.int32(key >> 32).view(np.float32)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _with_slack(q, radius, grid):  # type: ignore[no-untyped-def]
     """Radius with a margin, so that rounding cannot put a point of the ball out of reach."""
     size = abs(q[0]) + abs(q[1]) + abs(q[2]) + grid[1][3]
     return radius + np.float32(1e-6) * size + np.float32(1e-5) * grid[2]
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _cell_range(q, radius, origin, cell, n_cells):  # type: ignore[no-untyped-def]
     """First and last cell that [q - radius, q + radius] touches; empty where it misses them all."""
     inverse = np.float32(1.0) / cell
@@ -272,7 +272,7 @@ def _cell_range(q, radius, origin, cell, n_cells):  # type: ignore[no-untyped-de
     return np.int32(low), np.int32(high) - np.int32(1)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _search_ball(q, radius, grid, lists, key):  # type: ignore[no-untyped-def]
     """Best point in the cells that the ball touches; best is a squared distance."""
     _, origin, cell, top, start = grid
@@ -290,19 +290,19 @@ def _search_ball(q, radius, grid, lists, key):  # type: ignore[no-untyped-def]
                 row = (block << 6) | ((x & 3) << 4) | ((y & 3) << 2)
                 first = start[row + max(z0 - (bz << 2), 0)]
                 last = start[row + min(z1 - (bz << 2), 3) + 1]
-                for s in range(first, last):
+                for s in range(np.uint64(first), np.uint64(last)):  # unsigned: never wraps
                     key = min(key, _key(_squared(q[0], q[1], q[2], points, s), index[s]))
     return key
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _gap(q, low, size):  # type: ignore[no-untyped-def]
     """Distance along one axis from q to [low, low + size]."""
     slack = np.float32(1e-6) * (abs(q) + abs(low) + size)  # rounding must not hide a touch
     return max(max(low - q, q - low - size) - slack, np.float32(0.0))
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _search_far(q, radius, grid, lists, key):  # type: ignore[no-untyped-def]
     """As ``_search_ball`` for a ball of many blocks: block by block, skipping those too far."""
     _, origin, cell, top, start = grid
@@ -325,12 +325,12 @@ def _search_far(q, radius, grid, lists, key):  # type: ignore[no-untyped-def]
                 gz = _gap(q[2], origin[2] + np.float32(bz) * edge, edge)
                 if gx * gx + gy * gy + gz * gz > _distance_of(key):
                     continue
-                for s in range(start[block << 6], start[(block << 6) + 64]):
+                for s in range(np.uint64(start[block << 6]), np.uint64(start[(block << 6) + 64])):
                     key = min(key, _key(_squared(q[0], q[1], q[2], points, s), index[s]))
     return key
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _search_outwards(q, limit, grid, lists, none):  # type: ignore[no-untyped-def]
     """Nearest point of a query with no guess: balls of growing radius up to the limit."""
     key = none
@@ -344,7 +344,7 @@ def _search_outwards(q, limit, grid, lists, none):  # type: ignore[no-untyped-de
     return key
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _nearest_rows(rows, grid, lists, asked, bound, found):  # type: ignore[no-untyped-def]
     """The queries rows[0] .. rows[1] - 1, one after the other.
 
@@ -367,7 +367,7 @@ def _nearest_rows(rows, grid, lists, asked, bound, found):  # type: ignore[no-un
         if len(guess) and guess[i] >= 0:
             start_from = np.int64(guess[i])
         if start_from >= 0:
-            for j in range(start_from - 1, start_from + 3):
+            for j in range(start_from, start_from + 3):
                 if 0 <= j < len(targets):
                     key = min(key, _key(_squared(q[0], q[1], q[2], targets, j), j))
         if key != none:
@@ -392,7 +392,7 @@ def _nearest_rows(rows, grid, lists, asked, bound, found):  # type: ignore[no-un
         previous = np.int64(index[i])
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _nearest(grid, lists, asked, bound, found):  # type: ignore[no-untyped-def]
     n = len(asked[0])
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):

@@ -42,7 +42,7 @@ def lattice_normals(
     return normals
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _lattice_normals(flat, points, row_of, stride, center, normals):  # type: ignore[no-untyped-def]
     n = len(flat)
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):
@@ -50,7 +50,7 @@ def _lattice_normals(flat, points, row_of, stride, center, normals):  # type: ig
         _lattice_normals_rows(first, last, flat, points, row_of, stride, center, normals)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _lattice_normals_rows(first, last, flat, points, row_of, stride, center, normals):  # type: ignore[no-untyped-def]
     height, width = row_of.shape
     near = np.empty((2 * _REACH + 1) ** 2, np.int64)
@@ -76,7 +76,7 @@ def _lattice_normals_rows(first, last, flat, points, row_of, stride, center, nor
         _fit_normal(i, near[:n], gaps[:n] <= bound, offset, points, center, normals)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _fit_normal(i, near, keep, offset, points, center, normals):  # type: ignore[no-untyped-def]
     """Regress position on the offset; the normal is the cross product of the slopes."""
     n = 0

@@ -93,7 +93,7 @@ def information_roots(
     return roots
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _slope(coords, valid, x, y, axis, max_step, gradient):  # type: ignore[no-untyped-def]
     """Change per pixel along one axis over the valid neighbours on the same surface."""
     height, width = valid.shape
@@ -116,7 +116,7 @@ def _slope(coords, valid, x, y, axis, max_step, gradient):  # type: ignore[no-un
         gradient[k] = change / reach if reach else 0.0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _root(gx, gy, scale, smallest, largest):  # type: ignore[no-untyped-def]
     """Upper root of the gradient's square with its eigenvalues kept within limits."""
     xx, xy, yy = 0.0, 0.0, 0.0
@@ -137,7 +137,7 @@ def _root(gx, gy, scale, smallest, largest):  # type: ignore[no-untyped-def]
     return a, xy / a, np.sqrt(max(yy - xy * xy / xx, 0.0))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _information_rows(rows, coords, valid, pixels, limits, roots):  # type: ignore[no-untyped-def]
     scale, smallest, largest = limits
     height, width = valid.shape
@@ -154,7 +154,7 @@ def _information_rows(rows, coords, valid, pixels, limits, roots):  # type: igno
         roots[i] = _root(gx, gy, scale, smallest, largest)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _information_roots(coords, valid, pixels, limits, roots):  # type: ignore[no-untyped-def]
     n = len(pixels)
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):
@@ -162,7 +162,7 @@ def _information_roots(coords, valid, pixels, limits, roots):  # type: ignore[no
         _information_rows(rows, coords, valid, pixels, limits, roots)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _usable_cells(coords, valid, max_edge, cells):  # type: ignore[no-untyped-def]
     height, width = valid.shape
     bound = max_edge * max_edge
@@ -191,7 +191,7 @@ def _usable_cells(coords, valid, max_edge, cells):  # type: ignore[no-untyped-de
             cells[y, x] = longest <= bound
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _first_cell(cells, px, py):  # type: ignore[no-untyped-def]
     """A usable cell that touches a pixel, or (-1, -1)."""
     for oy in range(2):
@@ -202,7 +202,7 @@ def _first_cell(cells, px, py):  # type: ignore[no-untyped-def]
     return -1, -1
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _newton(coords, cx, cy, fx, fy, target):  # type: ignore[no-untyped-def]
     """Squared distance at a place in a cell, and the Gauss-Newton step from there."""
     xx = xy = yy = bx = by = squared = 0.0
@@ -226,7 +226,7 @@ def _newton(coords, cx, cy, fx, fy, target):  # type: ignore[no-untyped-def]
     return squared, good, (bx * yy - by * xy) * inverse, (by * xx - bx * xy) * inverse
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _descend(coords, cells, target, px, py, max_shift):  # type: ignore[no-untyped-def]
     """Position and squared distance of the minimum near a pixel; inf where there is none.
 
@@ -265,7 +265,7 @@ def _descend(coords, cells, target, px, py, max_shift):  # type: ignore[no-untyp
     return best_x, best_y, best
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _locate_rows(rows, coords, cells, asked, max_shift, found):  # type: ignore[no-untyped-def]
     """The targets rows[0] .. rows[1] - 1, one after the other."""
     targets, start = asked
@@ -282,7 +282,7 @@ def _locate_rows(rows, coords, cells, asked, max_shift, found):  # type: ignore[
                 distance[i] = np.sqrt(squared)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, error_model="numpy", parallel=True)
 def _locate(coords, cells, asked, max_shift, found):  # type: ignore[no-untyped-def]
     n = len(asked[0])
     for chunk in prange((n + _CHUNK - 1) // _CHUNK):

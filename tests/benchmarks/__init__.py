@@ -1,1 +1,1 @@
-"""Timings of the kernels and figures on exact geometry: ``python -m tests.benchmarks.bench_<name>``."""
+"""Timings of the kernels, and stages on exact geometry: ``bin/bench [name...]``."""
