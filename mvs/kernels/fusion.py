@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from mvs.kernels.nearest import build_grid
+from mvs.kernels.grid import build_grid
 from mvs.kernels.threads import prange
 from mvs.types import DoubleArray, FloatArray, IntArray
 

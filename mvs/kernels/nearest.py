@@ -1,10 +1,9 @@
 """Exact nearest neighbours in three dimensions, for points that lie on surfaces.
 
-The targets are sorted into a sparse two-level grid: blocks of 4x4x4 cells, stored only where there
-are points, the cells of a block in one run so that a row of cells is one run of points. A query
-starts from the answer of the query before it (pixels come in raster order, so the guess is nearly
-always close) and then looks only at the cells that the ball of that radius touches. The guess
-changes the time, never the answer: distances are float32, ties go to the lowest target index.
+A query starts from the answer of the query before it (pixels come in raster order, so the guess is
+nearly always close; queries in no order are sorted first) and then looks only at the cells that the
+ball of that radius touches. The guess changes the time, never the answer: distances are float32,
+ties go to the lowest target index.
 """
 
 from __future__ import annotations
@@ -15,36 +14,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from mvs.kernels.grid import PointGrid, as_rows, build_grid
 from mvs.kernels.threads import prange
 from mvs.types import FloatArray, IntArray
 
 _CHUNK = 4096
-_MAX_TOP_CELLS = 1 << 22
-_POINTS_PER_CELL = 8.0
 _NONE = np.int32(2147483647)
-
-
-@dataclass(frozen=True)
-class PointGrid:
-    """Points sorted into the cells of a sparse grid.
-
-    Attributes:
-        points: (N, 3) float32, as given (rows that are not finite are not in the grid).
-        origin: (4,) float32 lowest corner, then the sum of its absolute values.
-        cell: edge of a cell.
-        top: (X, Y, Z) int32 block number, -1 where there is none.
-        start: (blocks * 64 + 1,) int32 first row of each cell in ``sorted_points``.
-        sorted_points: (n, 3) float32 points by cell.
-        sorted_index: (n,) int32 their rows in ``points``, ascending within a cell.
-    """
-
-    points: FloatArray
-    origin: FloatArray
-    cell: float
-    top: IntArray
-    start: IntArray
-    sorted_points: FloatArray
-    sorted_index: IntArray
 
 
 @dataclass(frozen=True)
@@ -58,36 +33,6 @@ class Neighbors:
 
     index: IntArray
     squared_distance: FloatArray
-
-
-def build_grid(points: npt.NDArray[np.floating], cell: float | None = None) -> PointGrid:
-    """Sort points into a grid for ``nearest``.
-
-    Args:
-        points: (N, 3) float; rows that are not finite are never found.
-        cell: edge of a cell; by default some eight points of a surface share one.
-
-    Returns:
-        The grid.
-
-    Raises:
-        ValueError: on a wrong shape or a cell that is not positive.
-    """
-    rows = _as_rows(points, "points")
-    if cell is not None and not (cell > 0 and np.isfinite(cell)):
-        raise ValueError(f"cell must be positive, got {cell}")
-    low, high, n_finite = _bounds(rows)
-    size = (high - low).astype(np.float64)
-    if cell is None:
-        cell = _default_cell(size, n_finite)
-    counts = np.maximum(np.ceil((size + cell) / (4 * cell)), 1)
-    while counts.prod() > _MAX_TOP_CELLS:
-        cell *= 1.25
-        counts = np.maximum(np.ceil((size + cell) / (4 * cell)), 1)
-    shape = (int(counts[0]), int(counts[1]), int(counts[2]))
-    top, start, order, points_by_cell = _sort(rows, low, np.float32(1.0 / cell), shape)
-    origin = np.append(low, np.abs(low).sum()).astype(np.float32)
-    return PointGrid(rows, origin, float(cell), top, start, points_by_cell, order)
 
 
 def nearest(
@@ -111,16 +56,20 @@ def nearest(
     Raises:
         ValueError: on wrong shapes or a negative bound.
     """
-    rows = _as_rows(queries, "queries")
+    rows = as_rows(queries, "queries")
     if not max_distance >= 0:
         raise ValueError(f"max_distance must be >= 0, got {max_distance}")
+    index = np.full(len(rows), -1, np.int32)
+    squared = np.full(len(rows), np.inf, np.float32)
     if guess is None:
         guess = np.empty(0, np.int32)
     elif guess.shape != (len(rows),):
         raise ValueError(f"guess must have shape ({len(rows)},), got {guess.shape}")
-    index = np.full(len(rows), -1, np.int32)
-    squared = np.full(len(rows), np.inf, np.float32)
-    if len(grid.sorted_index) and len(rows):
+    if len(guess) == 0 and _is_scattered(rows, grid.cell):
+        order = build_grid(rows).sorted_index
+        found = nearest(grid, rows[order], max_distance, np.full(len(order), -1, np.int32))
+        index[order], squared[order] = found.index, found.squared_distance
+    elif len(grid.sorted_index) and len(rows):
         bound = np.float32(np.float64(max_distance) ** 2)
         _nearest(
             (grid.points, grid.origin, np.float32(grid.cell), grid.top, grid.start),
@@ -137,7 +86,7 @@ def mutual_nearest(
 ) -> tuple[Neighbors, Neighbors]:
     """Nearest neighbours both ways between two sets of points.
 
-    The second direction starts from the answers of the first.
+    The second direction starts from the answers of the first where the points are in order.
 
     Args:
         first: one set, (N, 3).
@@ -148,85 +97,19 @@ def mutual_nearest(
         Neighbours of the first set's points in the second, and of the second's in the first.
     """
     forward = nearest(second, first.points, max_distance)
+    if _is_scattered(second.points, first.cell):
+        return forward, nearest(first, second.points, max_distance)
     guess = np.full(len(second.points), -1, np.int32)
     _scatter_guess(forward.index, guess)
     return forward, nearest(first, second.points, max_distance, guess)
 
 
-def _as_rows(values: npt.NDArray[np.floating], name: str) -> FloatArray:
-    rows = np.ascontiguousarray(values, dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != 3:
-        raise ValueError(f"{name} must have shape (N, 3), got {rows.shape}")
-    return rows
-
-
-def _default_cell(size: npt.NDArray[np.float64], n_points: int) -> float:
-    """Edge of a cell so that a surface filling the bounding box has a few points in each."""
-    a, b, c = np.sort(size)[::-1]
-    area = a * b + b * c + c * a
-    if area > 0:
-        return float(np.sqrt(_POINTS_PER_CELL * area / max(n_points, 1)))
-    return float(a / max(n_points, 1) * _POINTS_PER_CELL) if a > 0 else 1.0
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _bounds(points):  # type: ignore[no-untyped-def]
-    low = np.full(3, np.inf, np.float32)
-    high = np.full(3, -np.inf, np.float32)
-    n = 0
-    for i in range(len(points)):
-        if np.isfinite(points[i, 0] + points[i, 1] + points[i, 2]):
-            n += 1
-            for k in range(3):
-                low[k] = min(low[k], points[i, k])
-                high[k] = max(high[k], points[i, k])
-    if n == 0:
-        low[:] = 0
-        high[:] = 0
-    return low, high, n
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _sort(points, origin, inverse_cell, shape):  # type: ignore[no-untyped-def]
-    """Counting sort into cells; blocks are numbered in the order in which points open them."""
-    n = len(points)
-    top = np.full(shape, -1, np.int32)
-    cell_of = np.empty(n, np.int32)
-    n_blocks = 0
-    n_kept = 0
-    for i in range(n):
-        if not np.isfinite(points[i, 0] + points[i, 1] + points[i, 2]):
-            cell_of[i] = -1
-            continue
-        x = np.int32((points[i, 0] - origin[0]) * inverse_cell)
-        y = np.int32((points[i, 1] - origin[1]) * inverse_cell)
-        z = np.int32((points[i, 2] - origin[2]) * inverse_cell)
-        block = top[x >> 2, y >> 2, z >> 2]
-        if block < 0:
-            block = np.int32(n_blocks)
-            top[x >> 2, y >> 2, z >> 2] = block
-            n_blocks += 1
-        cell_of[i] = (block << 6) | ((x & 3) << 4) | ((y & 3) << 2) | (z & 3)
-        n_kept += 1
-    start = np.zeros(n_blocks * 64 + 1, np.int32)
-    for i in range(n):
-        if cell_of[i] >= 0:
-            start[cell_of[i] + 1] += 1
-    for c in range(n_blocks * 64):
-        start[c + 1] += start[c]
-    order = np.empty(n_kept, np.int32)
-    by_cell = np.empty((n_kept, 3), np.float32)
-    for i in range(n - 1, -1, -1):
-        c = cell_of[i]
-        if c >= 0:
-            start[c + 1] -= 1
-            order[start[c + 1]] = i
-            for k in range(3):
-                by_cell[start[c + 1], k] = points[i, k]
-    for c in range(n_blocks * 64):
-        start[c] = start[c + 1]
-    start[n_blocks * 64] = n_kept
-    return top, start, order, by_cell
+def _is_scattered(rows: FloatArray, cell: float) -> bool:
+    """Most consecutive rows (of a sample) lie several cells apart."""
+    first = np.arange(0, len(rows) - 1, max(len(rows) // 256, 1))
+    with np.errstate(invalid="ignore"):
+        step = np.abs(rows[first + 1] - rows[first]).max(axis=1)
+        return len(rows) > 256 and bool(np.mean(step > 4 * cell) > 0.5)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -337,7 +220,10 @@ def _search_outwards(q, limit, grid, lists, none):  # type: ignore[no-untyped-de
     radius = grid[2]
     while True:
         reach = min(radius, limit)
-        key = _search_ball(q, reach, grid, lists, key)
+        if radius < np.float32(6.0) * grid[2]:
+            key = _search_ball(q, reach, grid, lists, key)
+        else:
+            key = _search_far(q, reach, grid, lists, key)
         if reach >= limit or (key != none and np.sqrt(_distance_of(key)) <= reach):
             break
         radius *= np.float32(2.0)

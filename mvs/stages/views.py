@@ -9,7 +9,7 @@ import numpy as np
 from calib.camera import Camera
 
 from mvs.kernels.epipolar import TiledMap, build_tiles
-from mvs.kernels.nearest import PointGrid, build_grid
+from mvs.kernels.grid import PointGrid, build_grid
 from mvs.kernels.subpixel import usable_cells
 from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray, IntArray
 

@@ -7,7 +7,8 @@ Every method builds what it needs and answers both ways.
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mvs.kernels.nearest import build_grid, mutual_nearest
+from mvs.kernels.grid import build_grid
+from mvs.kernels.nearest import mutual_nearest
 from tests.benchmarks.heads import cast_cube_maps, heads_folder
 from tests.benchmarks.timing import best_of, print_table
 from tests.scenes import make_scene

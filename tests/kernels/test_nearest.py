@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvs.kernels.nearest import build_grid, mutual_nearest, nearest
+from mvs.kernels.grid import build_grid
+from mvs.kernels.nearest import mutual_nearest, nearest
 from tests.reference.nearest import nearest as slow_nearest
 
 
@@ -72,6 +73,18 @@ def test_order_of_queries_changes_nothing():
     grid = build_grid(targets)
     expected = nearest(grid, queries, 0.05).index[order]
     np.testing.assert_array_equal(nearest(grid, queries[order], 0.05).index, expected)
+
+
+@pytest.mark.parametrize("max_distance", [np.inf, 0.5, 0.01])
+def test_scattered_queries_equal_brute_force(max_distance):
+    generator = np.random.default_rng(8)
+    targets = generator.permutation(surface(2500))
+    queries = generator.permutation(surface(1600, seed=9, shift=0.4))
+    queries[[5, 700]] = np.nan
+    found = nearest(build_grid(targets), queries, max_distance)
+    index, squared = slow_nearest(targets, queries, max_distance)
+    np.testing.assert_array_equal(found.index, index)
+    np.testing.assert_array_equal(found.squared_distance, squared)
 
 
 def test_mutual_is_nearest_both_ways():
