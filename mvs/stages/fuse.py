@@ -41,7 +41,7 @@ class FuseOptions:
     min_references: int = 2
     min_neighbors: int = 5
     radius_voxels: tuple[float, float] = (4.0, 8.0)
-    radius_scatter: float = 8.0
+    radius_scatter: float = 16.0
     max_off: float = 5.0
 
     def __post_init__(self) -> None:
