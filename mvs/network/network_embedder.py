@@ -1,0 +1,156 @@
+"""Turns any network that answers for one square crop into an ``Embedder``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+from mvs.network.crop import (
+    check_image,
+    empty_cube_map,
+    paste_cube_map,
+    sample_region,
+)
+from mvs.network.head_finder import FinderOptions, find_head, whole_picture
+from mvs.types import BoolArray, ByteArray, CubeMap, FloatArray, Square
+
+
+class Prediction(NamedTuple):
+    """What a network says of one crop of size S.
+
+    Attributes:
+        coords: (S, S, 3) float32 in [0, 1].
+        confidence: (S, S) float32, 1 sure, 0 not.
+        mask: (S, S) bool, True on the head.
+    """
+
+    coords: FloatArray
+    confidence: FloatArray
+    mask: BoolArray
+
+
+class _OneThread:
+    """Keeps PyTorch at one thread per operation while any picture is being computed.
+
+    The setting is the process's, not a caller's, so it is counted: the first to enter stores it and
+    the last to leave restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._n_threads = 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if not self._n_inside:
+                self._n_threads = torch.get_num_threads()
+            self._n_inside += 1
+            torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            with self._lock:
+                self._n_inside -= 1
+                if not self._n_inside:
+                    torch.set_num_threads(self._n_threads)
+
+
+_one_thread = _OneThread()
+
+
+class NetworkEmbedder:
+    """An ``Embedder`` around a function from a crop to its prediction.
+
+    Every picture is computed on one core whatever the machine has, so that its bytes never depend
+    on a number of threads. The methods may be called from several threads at once: to use several
+    cores, embed several pictures in a thread pool (PyTorch releases the interpreter lock).
+
+    Attributes:
+        name: name of the network.
+        size: side of the crops the network takes, in pixels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        predict: Callable[[ByteArray], Prediction],
+        size: int,
+        *,
+        finder: FinderOptions | None = None,
+        has_mask: bool = True,
+    ) -> None:
+        """Wraps a network.
+
+        Args:
+            name: name of the network.
+            predict: (size, size, 3) uint8 RGB -> its prediction; called without gradients, from
+                any thread.
+            size: side of the crops.
+            finder: how the head is looked for.
+            has_mask: whether the network tells head from background; if not, the head is taken to
+                be the whole picture.
+        """
+        self.name = name
+        self.size = size
+        self._predict = predict
+        self._finder = finder or FinderOptions()
+        self._has_mask = has_mask
+
+    def find_head(self, image: ByteArray, name: str | None = None) -> Square | None:  # noqa: ARG002
+        """Square around the head, or None where no head is seen.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            name: unused.
+
+        Raises:
+            ValueError: if the picture is not (H, W, 3) uint8.
+        """
+        check_image(image)
+        if not self._has_mask:
+            return whole_picture(image)
+        return find_head(image, lambda crop: self._answer(crop).mask, self.size, self._finder)
+
+    def embed(
+        self,
+        image: ByteArray,
+        region: Square | None = None,
+        name: str | None = None,  # noqa: ARG002
+    ) -> CubeMap:
+        """Cube map of a picture, or of one square region of it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            region: what the network shall see; the map then has the network's own resolution.
+                Without, the head is found first and the map has the picture's resolution, with an
+                empty mask where no head was found.
+            name: unused.
+
+        Raises:
+            ValueError: if the picture is not (H, W, 3) uint8 or the region has no area.
+        """
+        check_image(image)
+        if region is not None:
+            return self._embed_region(image, region)
+        height, width = image.shape[:2]
+        head = self.find_head(image)
+        if head is None:
+            return empty_cube_map(height, width)
+        return paste_cube_map(self._embed_region(image, head), height, width)
+
+    def _embed_region(self, image: ByteArray, region: Square) -> CubeMap:
+        crop = sample_region(image, region, self.size)
+        answer = self._answer(crop.image)
+        mask = answer.mask & crop.inside
+        return CubeMap(answer.coords, answer.confidence, mask, crop.image_from_map)
+
+    def _answer(self, crop: ByteArray) -> Prediction:
+        with _one_thread():
+            return self._predict(crop)
