@@ -1,0 +1,82 @@
+"""From linear light to the picture a camera delivers: exposure, tone, blur, noise, JPEG."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mvs.types import BoolArray, ByteArray, FloatArray
+
+
+def expose(color: FloatArray, mask: BoolArray, rng: np.random.Generator) -> FloatArray:
+    """Exposure and white balance as a camera would set them, not quite right.
+
+    Args:
+        color: (H, W, 3) float32 linear RGB.
+        mask: (H, W) bool, what the exposure is mostly set for.
+        rng: source of randomness.
+
+    Returns:
+        (H, W, 3) float32 in linear light, 1 is white.
+    """
+    luminance = color.mean(axis=2)
+    whole = float(luminance.mean())
+    subject = float(luminance[mask].mean()) if mask.any() else whole
+    level = max(0.75 * subject + 0.25 * whole, 1e-3)
+    gain = 0.24 * np.exp(rng.normal(0, 0.3)) * level**-0.75
+    balance = np.exp(rng.normal(0, 0.06, 3))
+    return np.asarray(color * (gain * balance), np.float32)
+
+
+def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
+    """Tone curve, saturation, optics, sensor noise and compression.
+
+    Args:
+        color: (H, W, 3) float32 linear light, 1 is white.
+        rng: source of randomness.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    color = _blur(color, rng)
+    if rng.random() < 0.7:
+        shot = rng.uniform(0, 0.03) * np.sqrt(np.maximum(color, 0)) + rng.uniform(0, 0.006)
+        color = color + shot * rng.standard_normal(color.shape, np.float32)
+    tone = np.clip(color, 0, None)
+    if rng.random() < 0.5:  # a shoulder instead of clipping
+        tone = tone * (1 + tone / 4) / (1 + tone)
+    tone = np.clip(tone, 0, 1) ** (1 / rng.uniform(1.9, 2.6))
+    contrast = rng.uniform(-0.1, 0.35)
+    tone = tone + contrast * (tone * tone * (3 - 2 * tone) - tone)
+    gray = tone.mean(axis=2, keepdims=True)
+    saturation = 0.0 if rng.random() < 0.06 else rng.uniform(0.6, 1.35)
+    tone = gray + saturation * (tone - gray)
+    picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
+    return _compress(picture, rng)
+
+
+def _blur(color: FloatArray, rng: np.random.Generator) -> FloatArray:
+    kind = rng.random()
+    if kind < 0.45:
+        return np.asarray(cv2.GaussianBlur(color, (0, 0), rng.uniform(0.3, 1.0)))
+    if kind < 0.55:
+        return np.asarray(cv2.GaussianBlur(color, (0, 0), rng.uniform(1.0, 2.5)))
+    if kind < 0.62:  # moved
+        length, angle = int(rng.integers(2, 7)), rng.uniform(0, np.pi)
+        kernel = np.zeros((15, 15), np.float32)
+        end = (7 + round(length * np.cos(angle)), 7 + round(length * np.sin(angle)))
+        cv2.line(kernel, (7, 7), end, 1.0, 1)
+        return np.asarray(cv2.filter2D(color, -1, kernel / kernel.sum()))
+    if kind < 0.7:  # a small picture enlarged
+        small = cv2.resize(color, None, fx=(f := rng.uniform(0.3, 0.8)), fy=f, interpolation=3)
+        return np.asarray(cv2.resize(small, color.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+    return color
+
+
+def _compress(picture: ByteArray, rng: np.random.Generator) -> ByteArray:
+    if rng.random() < 0.4:
+        return picture
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 98))]
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])

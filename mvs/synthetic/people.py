@@ -1,0 +1,118 @@
+"""Random people: wide draws of everything a ``Person`` holds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mvs.synthetic.glasses import GlassesStyle
+from mvs.synthetic.head import Head
+from mvs.synthetic.lights import random_lights
+from mvs.synthetic.look import random_look
+from mvs.synthetic.scene import Person
+from mvs.synthetic.shells import HairStyle
+from mvs.types import FloatArray
+
+
+def random_person(head: Head, rng: np.random.Generator) -> Person:
+    """Draw a person, with clothes and light.
+
+    Args:
+        head: the model whose modes are drawn.
+        rng: source of randomness; the same state gives the same person.
+    """
+    look = random_look(rng)
+    identity = rng.normal(0, rng.uniform(0.5, 1.25), len(head.identity_modes)).astype(np.float32)
+    hat = None
+    if rng.random() < 0.12:
+        hat = (rng.uniform(5.0, 8.5), rng.uniform(0.0, 0.35), rng.uniform(0.4, 1.1))
+    hair = random_hair(rng) if rng.random() < 0.85 else None
+    if hat is not None and hair is not None:
+        hair = HairStyle(0.35, 1.0, 0.08, 1.5, hair.length, hair.line + 0.3, 0.0)
+    if hair is None:
+        look["shaved"] = rng.uniform(0, 1)
+    bun = None
+    if hair is not None and hat is None and rng.random() < 0.1:
+        bun = (rng.uniform(6, 15), -rng.uniform(5, 9), rng.uniform(2, 4))
+        bun = (bun[0], bun[1] + max(0.0, bun[0] - 9) * 0.7, bun[2])
+    glasses = random_glasses(rng) if rng.random() < 0.2 else None
+    return Person(
+        identity=identity,
+        expression=random_expression(head, rng),
+        neck=(rng.normal(0, 1, 3) * [0.16, 0.3, 0.12]).astype(np.float32),
+        hair=hair,
+        bun=bun,
+        hat=hat,
+        collar=(rng.uniform(-12.5, -7.8), rng.uniform(0.15, 1.0)),
+        glasses=glasses,
+        dark_lenses=glasses is not None and rng.random() < 0.25,
+        look=look,
+        lights=random_lights(rng),
+    )
+
+
+def random_expression(head: Head, rng: np.random.Generator) -> FloatArray:
+    """Draw (57,) activations: a third neutral, else a few muscles, left and right mostly alike."""
+    names = head.expression_names
+    expression = np.zeros(len(names), np.float32)
+    kind = rng.random()
+    if kind < 0.3:
+        return expression
+    for _ in range(int(rng.integers(1, 7))):
+        index = int(rng.integers(len(names)))
+        amount = rng.uniform(0, 1) ** 1.5
+        for other in _twins(names, index):
+            expression[other] = amount * (1 if other == index else rng.uniform(0.6, 1.0))
+    if rng.random() < 0.3:
+        expression[names.index("jawOpen")] = rng.uniform(0, 1) ** 1.5
+    if rng.random() < 0.35:
+        smile = rng.uniform(0.1, 1)
+        for index in _twins(names, names.index("mouthSmile_L")):
+            expression[index] = smile
+    lids = rng.uniform(0, 1) if rng.random() < 0.15 else 0.0
+    for index in _twins(names, names.index("eyeBlink_L")):
+        expression[index] = lids
+    return expression
+
+
+def random_hair(rng: np.random.Generator) -> HairStyle:
+    """Draw a head of hair, from cropped to long and from flat to voluminous."""
+    kind = rng.random()
+    if kind < 0.25:  # short
+        thickness, side, length = rng.uniform(0.2, 1.6), rng.uniform(0.25, 1), 0.0
+    elif kind < 0.6:  # medium
+        thickness, side, length = rng.uniform(1.4, 4.5), rng.uniform(0.35, 0.95), 0.0
+    elif kind < 0.72:  # a big round head of hair
+        thickness, side, length = rng.uniform(3.0, 6.5), rng.uniform(0.7, 1.0), 0.0
+    else:  # falling
+        thickness, side = rng.uniform(0.6, 2.5), rng.uniform(0.5, 1)
+        length = rng.uniform(1.0, 18.0)
+    return HairStyle(
+        thickness=thickness,
+        side=side,
+        lump=rng.uniform(0.05, 0.4) * min(thickness, 3.5),
+        curl=rng.uniform(0.9, 4.0),
+        length=length,
+        line=rng.uniform(-1.8, 1.2) if rng.random() < 0.8 else rng.uniform(1.0, 4.0),
+        parting=rng.uniform(-3, 3) if rng.random() < 0.35 else 0.0,
+    )
+
+
+def random_glasses(rng: np.random.Generator) -> GlassesStyle:
+    """Draw a pair of glasses."""
+    width = rng.uniform(4.4, 5.8)
+    return GlassesStyle(
+        width=width,
+        height=width * rng.uniform(0.55, 0.95),
+        roundness=rng.uniform(2.0, 5.0),
+        wire=rng.uniform(0.06, 0.24),
+        drop=rng.uniform(-0.2, 0.9),
+        forward=rng.uniform(2.9, 3.8),
+    )
+
+
+def _twins(names: tuple[str, ...], index: int) -> list[int]:
+    """The expression and its mirror image."""
+    name = names[index]
+    if name[-2:] not in ("_L", "_R"):
+        return [index]
+    return [names.index(name[:-1] + side) for side in "LR"]
