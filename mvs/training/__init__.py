@@ -1,1 +1,1 @@
-"""Training of the compact network."""
+"""Training of the shipped network on rendered heads."""

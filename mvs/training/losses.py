@@ -1,0 +1,68 @@
+"""What the network is trained for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvs.network.compact import COORDS, LOG_VARIANCE, MASK
+from mvs.training.data import Batch
+
+# Weights of the terms beside the distance, which is counted in hundredths of the cube.
+_LIKELIHOOD, _SLOPE, _MASK = 0.05, 0.5, 1.0
+_SOFT = 1e-3
+
+
+class Losses(NamedTuple):
+    """The terms of a batch, scalars.
+
+    Attributes:
+        total: what is minimised.
+        distance: mean distance in the cube on the head, cube units.
+        likelihood: mean negative log-likelihood of the coordinates, Gaussian, per pixel.
+        slope: mean distance between slopes of neighbouring pixels, cube units per pixel.
+        mask: binary cross-entropy of the head mask.
+    """
+
+    total: Tensor
+    distance: Tensor
+    likelihood: Tensor
+    slope: Tensor
+    mask: Tensor
+
+
+def losses(out: Tensor, batch: Batch) -> Losses:
+    """Compare a prediction with the truth.
+
+    The distance is robust; the variance is fitted to it without steering the coordinates, which
+    keeps hard pixels from being given up on.
+
+    Args:
+        out: (B, 5, H, W) output of ``CompactNetwork``.
+        batch: the truth.
+
+    Source:
+        Kendall and Gal (2017), eq. 8, for the likelihood.
+    """
+    weight = batch.mask / batch.mask.sum().clamp(min=1)
+    square = (out[:, COORDS] - batch.coords).square().sum(dim=1, keepdim=True)
+    distance = ((square + _SOFT**2).sqrt() * weight).sum()
+    log_variance = out[:, LOG_VARIANCE, None].clamp(-16, 2)
+    likelihood = 0.5 * square.detach() * (-log_variance).exp() + 1.5 * log_variance
+    likelihood = (likelihood * weight).sum()
+    mask = F.binary_cross_entropy_with_logits(out[:, MASK, None], batch.mask)
+    slope = _slope(out[:, COORDS], batch, 3) + _slope(out[:, COORDS], batch, 2)
+    total = 100 * distance + _LIKELIHOOD * likelihood + 100 * _SLOPE * slope + _MASK * mask
+    return Losses(total, distance, likelihood, slope, mask)
+
+
+def _slope(coords: Tensor, batch: Batch, axis: int) -> Tensor:
+    """Mean distance between the steps to the next pixel along an axis, where both are on the head."""
+    both = batch.mask.narrow(axis, 1, batch.mask.shape[axis] - 1)
+    both = both * batch.mask.narrow(axis, 0, both.shape[axis])
+    difference = torch.diff(coords, dim=axis) - torch.diff(batch.coords, dim=axis)
+    size = (difference.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+    return torch.as_tensor((size * both).sum() / both.sum().clamp(min=1))
