@@ -1,0 +1,1 @@
+"""Where the cameras are: camera models, captures on disk, COLMAP models."""
