@@ -36,6 +36,25 @@ def undistortion_map(camera: Camera) -> FloatArray:
     return distorted.reshape(*pixels.shape).astype(np.float32)
 
 
+def distortion_map(camera: Camera) -> FloatArray:
+    """Where each pixel of the distorted picture lies in the pinhole one.
+
+    Args:
+        camera: as calibrated.
+
+    Returns:
+        (H, W, 2) float32 pixel positions; NaN where the lens model ends.
+    """
+    y, x = np.meshgrid(np.arange(camera.height) + 0.5, np.arange(camera.width) + 0.5, indexing="ij")
+    pixels = np.stack([x, y], axis=-1)
+    if camera.is_pinhole:
+        return pixels.astype(np.float32)
+    at_origin = camera.with_pose(np.eye(3, 4))
+    rays = at_origin.unproject(pixels.reshape(-1, 2))
+    straight = at_origin.as_pinhole().project(rays)[0]
+    return straight.reshape(*pixels.shape).astype(np.float32)
+
+
 def valid_mask(mapping: FloatArray) -> BoolArray:
     """(H, W) bool: where a map of ``undistortion_map`` has a source."""
     return np.asarray(np.isfinite(mapping).all(axis=2))

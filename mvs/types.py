@@ -106,9 +106,15 @@ class Mesh:
 
 
 class Embedder(Protocol):
-    """Gives every pixel of a picture its place in the canonical cube."""
+    """Gives every pixel of a picture its place in the canonical cube.
+
+    Attributes:
+        name: of the embedder.
+        wants_distorted: whether pictures are handed over as they were taken; if not, undistorted.
+    """
 
     name: str
+    wants_distorted: bool
 
     def find_head(self, image: ByteArray, name: str | None = None) -> Square | None:
         """Square around the head in a picture (H, W, 3) RGB, or None where no head is seen."""

@@ -19,7 +19,7 @@ from mvs.network.download import cached_path
 from mvs.network.dpt import DPTConfig, DPTNeck
 from mvs.network.heads import CubeHead
 from mvs.network.network_embedder import NetworkEmbedder, Prediction
-from mvs.network.vit import ViTConfig, VisionTransformer
+from mvs.network.vit import VisionTransformer, ViTConfig
 from mvs.types import ByteArray
 
 CROP_SIZE = 512

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import json
 import os
-import shutil
-import struct
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0

@@ -75,7 +75,10 @@ class NetworkEmbedder:
     Attributes:
         name: name of the network.
         size: side of the crops the network takes, in pixels.
+        wants_distorted: False; the network learnt on pinhole pictures.
     """
+
+    wants_distorted = False
 
     def __init__(
         self,

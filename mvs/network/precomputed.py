@@ -33,7 +33,10 @@ class PrecomputedEmbedder:
     Attributes:
         name: ``precomputed``.
         folder: holds ``<image name>.npz`` for every picture.
+        wants_distorted: True; maps belong to the pictures as they were taken.
     """
+
+    wants_distorted = True
 
     def __init__(self, folder: Path) -> None:
         """Looks in ``folder``.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from plyfile import PlyData, PlyElement, PlyParseError
 
 from mvs.types import IntArray, PointCloud
+
+Column = npt.NDArray[Any]
 
 _COMMENT = "u v w are coordinates in the canonical cube, quality repeats confidence"
 _SCALARS = ("confidence", "n_views", "u", "v", "w", "quality")
@@ -27,10 +31,7 @@ def write_ply(stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None
     """
     elements = [PlyElement.describe(_vertex_table(cloud), "vertex")]
     if faces is not None:
-        table = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
-        table["vertex_indices"] = faces
-        types = {"vertex_indices": "u1"}
-        elements.append(PlyElement.describe(table, "face", len_types=types))
+        elements.append(_face_element(faces))
     PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).write(stream)
 
 
@@ -47,16 +48,58 @@ def read_ply(path: Path) -> tuple[PointCloud, IntArray | None]:
         ValueError: if the file is no PLY, or not one of ours.
     """
     try:
-        data = PlyData.read(str(path))
-        vertex = data["vertex"].data
-        cloud = _cloud_of(vertex)
-    except (PlyParseError, KeyError, ValueError) as error:
+        vertex, faces = read_properties(path)
+        return _cloud_of(vertex), faces
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a PLY file of this project ({error})") from error
-    if "face" not in data:
-        return cloud, None
-    faces = data["face"].data["vertex_indices"]
-    rows = np.stack(list(faces)) if len(faces) else np.empty((0, 3))
-    return cloud, rows.astype(np.int32)
+
+
+def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
+    """Read any PLY file of points or triangles.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The vertices' scalar properties by name, and the faces (F, 3) int32, None without.
+
+    Raises:
+        ValueError: if the file is no such PLY.
+    """
+    try:
+        data = PlyData.read(str(path))
+        table = data["vertex"].data
+        vertex = {str(name): np.array(table[name]) for name in table.dtype.names}
+        if "face" not in data:
+            return vertex, None
+        names = [p.name for p in data["face"].properties]
+        lists = list(data["face"].data[next(n for n in names if n.startswith("vertex_ind"))])
+    except (PlyParseError, KeyError, StopIteration, OSError) as error:
+        raise ValueError(f"not a readable PLY file ({error})") from error
+    if any(len(corners) != 3 for corners in lists):
+        raise ValueError("holds faces that are no triangles")
+    return vertex, np.array(lists, np.int32).reshape(-1, 3)
+
+
+def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntArray) -> None:
+    """Write a mesh whose vertices have any scalar properties, as binary little-endian PLY.
+
+    Args:
+        stream: open for binary writing.
+        vertex: properties of equal length, in their order.
+        faces: (F, 3) int32.
+    """
+    table = np.empty(len(next(iter(vertex.values()))), [(n, v.dtype) for n, v in vertex.items()])
+    for name, values in vertex.items():
+        table[name] = values
+    elements = [PlyElement.describe(table, "vertex"), _face_element(faces)]
+    PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).write(stream)
+
+
+def _face_element(faces: IntArray) -> PlyElement:
+    table = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
+    table["vertex_indices"] = faces
+    return PlyElement.describe(table, "face", len_types={"vertex_indices": "u1"})
 
 
 def _vertex_table(cloud: PointCloud) -> np.ndarray[tuple[int], np.dtype[np.void]]:
@@ -84,7 +127,7 @@ def _needs_double(cloud: PointCloud) -> bool:
     return float(np.abs(cloud.points).max()) * 2.0**-24 > 1e-6 * extent
 
 
-def _cloud_of(vertex: np.ndarray[tuple[int], np.dtype[np.void]]) -> PointCloud:
+def _cloud_of(vertex: Mapping[str, Column]) -> PointCloud:
     def columns(*names: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         return np.column_stack([vertex[name].astype(np.float64) for name in names])
 

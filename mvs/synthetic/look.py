@@ -132,7 +132,9 @@ def _face_details(look: Record, rng: np.random.Generator) -> None:
     look["liner"] = rng.uniform(0.2, 1)
     look["brow"] = rng.uniform(0.3, 1) if rng.random() < 0.93 else 0.05
     kind = rng.random()
-    look["beard"] = 0 if kind < 0.55 else rng.uniform(0.1, 0.5) if kind < 0.8 else rng.uniform(0.5, 1)
+    look["beard"] = (
+        0 if kind < 0.55 else rng.uniform(0.1, 0.5) if kind < 0.8 else rng.uniform(0.5, 1)
+    )
     look["shaved"] = rng.uniform(0, 0.8)
 
 

@@ -176,9 +176,7 @@ def _shell_surface(shell: shells.Shell, material: int, occlusion: float) -> Surf
     )
 
 
-def _glasses(
-    studio: Studio, posed: FloatArray, style: GlassesStyle, dark: bool
-) -> list[Surface]:
+def _glasses(studio: Studio, posed: FloatArray, style: GlassesStyle, dark: bool) -> list[Surface]:
     """Frame and dark lenses, moved with the eyes."""
     head = studio.head
     frame, frame_faces, lens, lens_faces = make_glasses(style, head.eye_centers)

@@ -116,7 +116,9 @@ def draw_layer(
     height, width = face.shape
     look = constants.look[0]
     rate = constants.rate
-    at = np.zeros(20, np.float32)  # position 0:3, canonical 3:6, normal 6:9, view 9:12, features 12:
+    at = np.zeros(
+        20, np.float32
+    )  # position 0:3, canonical 3:6, normal 6:9, view 9:12, features 12:
     out = np.zeros(8, np.float32)  # albedo 0:3, alpha 3, roughness 4, specular 5, strand 6, wrap 7
     rgb = np.zeros(3, np.float32)
     for block in range((height // rate) * (width // rate)):
@@ -177,11 +179,15 @@ def _interpolate(
     a, b, c = surface.faces[f, 0], surface.faces[f, 1], surface.faces[f, 2]
     u, v, w = weights[0], weights[1], weights[2]
     for k in range(3):
-        at[k] = u * surface.positions[a, k] + v * surface.positions[b, k] + w * surface.positions[c, k]
+        at[k] = (
+            u * surface.positions[a, k] + v * surface.positions[b, k] + w * surface.positions[c, k]
+        )
         at[3 + k] = (
             u * surface.canonical[a, k] + v * surface.canonical[b, k] + w * surface.canonical[c, k]
         )
-        at[6 + k] = u * surface.normals[a, k] + v * surface.normals[b, k] + w * surface.normals[c, k]
+        at[6 + k] = (
+            u * surface.normals[a, k] + v * surface.normals[b, k] + w * surface.normals[c, k]
+        )
         at[9 + k] = camera[k] - at[k]
     for k in range(8):
         at[12 + k] = (
@@ -345,9 +351,7 @@ def _hair(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) 
     ca, sa = ca - turn * sa, sa + turn * ca
     k = 8.0 * look.strand
     p0, p1, p2, p3 = noise(ca * k + s0, sa * k + s1, y * 0.25 + s2, volume)
-    q0, q1, q2, q3 = noise(
-        x * 1.6 + w1 + s0, y * 1.6 + w2 + s1, z * 1.6 + w3 + s2, volume
-    )
+    q0, q1, q2, q3 = noise(x * 1.6 + w1 + s0, y * 1.6 + w2 + s1, z * 1.6 + w3 + s2, volume)
     r0, r1, r2, r3 = noise(ca * k * 0.3 + s1, sa * k * 0.3 + s2, y * 0.12 + s0 + 0.3 * w2, volume)
     curl = look.curl
     fine = np.float32(_fade(look.strand, pixel))
@@ -402,7 +406,9 @@ def _light(kind: int, at: FloatArray, light: Lighting, out: FloatArray, rgb: Flo
             along = scale * (tx * hx + ty * hy + tz * hz) / size
             shine = 0.25 * max(1.0 - along * along, 0.0) ** 20 * max(cosine + 0.3, 0.0)
         elif half > 0 and cosine > 0:
-            shine = (power + 2.0) * 0.125 * half**power * (0.03 + 0.3 * (1.0 - facing) ** 5) * cosine
+            shine = (
+                (power + 2.0) * 0.125 * half**power * (0.03 + 0.3 * (1.0 - facing) ** 5) * cosine
+            )
         for k in range(3):
             wrap = (0.32, 0.14, 0.09)[k] * out[7]
             lit = max((cosine + wrap) / (1.0 + wrap), 0.0)

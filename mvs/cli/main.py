@@ -1,0 +1,131 @@
+"""The command ``mvs``: finds the command that is meant and runs it.
+
+A command is a module with a frozen dataclass ``Options`` and ``run(options)``. Modules are imported
+only when they are meant, so that ``mvs --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import sys
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command lives and what it does, in one line."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
+    "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "evaluate reconstruction": Command(
+        "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
+    ),
+    "synthesize capture": Command(
+        "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
+    ),
+    "synthesize training": Command(
+        "mvs.cli.synthesize_training", "render training pictures of random heads"
+    ),
+    "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
+    "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
+    "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
+}
+
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after ``mvs``.
+
+    Returns:
+        0 on success, 2 for bad input (one line on stderr says what), 130 when interrupted.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if arguments else _BAD_INPUT
+    if arguments[0] == "--version":
+        import importlib.metadata
+
+        sys.stdout.write(f"headmvs {importlib.metadata.version('headmvs')}\n")
+        return 0
+    name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in COMMANDS), None)
+    if name is None:
+        return _group_help(arguments)
+    try:
+        return _run_command(name, arguments[len(name.split()) :])
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept", _INTERRUPTED)
+    except BrokenPipeError:
+        return _FAILED
+
+
+def usage(group: str = "") -> str:
+    """The list of commands, or of those of one group."""
+    lines = ["usage: mvs COMMAND ...    (mvs COMMAND --help says more)", ""]
+    shown = {name: c for name, c in COMMANDS.items() if name.startswith(group)}
+    lines += [f"  {name:<26}{command.summary}" for name, command in shown.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _group_help(arguments: list[str]) -> int:
+    word = arguments[0]
+    if any(name.startswith(f"{word} ") for name in COMMANDS):
+        if len(arguments) == 1 or arguments[1] in ("-h", "--help"):
+            sys.stdout.write(usage(f"{word} "))
+            return 0 if len(arguments) > 1 else _BAD_INPUT
+        word = " ".join(arguments[:2])
+    return _complain(f"no command {word!r}; mvs --help lists them", _BAD_INPUT)
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    from calib.capture import CaptureError
+    from mvs.errors import ReconstructionError
+
+    module: Any = importlib.import_module(COMMANDS[name].module)
+    try:
+        options = _parse(name, module.Options, arguments)
+        if isinstance(options, int):
+            return options
+        code = module.run(options)
+    except (CaptureError, ReconstructionError, ValueError) as error:
+        if isinstance(error, ValueError) and "--debug" in arguments:
+            raise
+        return _complain(" ".join(str(error).split()), _BAD_INPUT)
+    return int(code or 0)
+
+
+def _parse(name: str, options: Any, arguments: list[str]) -> Any:
+    """The options, or the exit code where parsing ends the run."""
+    import tyro
+
+    complaints = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaints):
+            return tyro.cli(options, args=arguments, prog=f"mvs {name}")
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return 0
+        text = re.sub(r"[^\x20-\x7e\n]", " ", complaints.getvalue())
+        words = " ".join(re.sub(r"-{3,}", " ", text).split())
+        words = words.removeprefix("Parsing error ").partition(" For full helptext")[0]
+        return _complain(f"{words}; mvs {name} --help lists the options", _BAD_INPUT)
+
+
+def _complain(line: str, code: int) -> int:
+    sys.stderr.write(f"mvs: {line}\n")
+    return code

@@ -1,0 +1,96 @@
+"""``mvs reconstruct``: a capture in, a cloud and a mesh out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from mvs.cli.source import SourceOptions
+from mvs.stages.fuse import FuseOptions
+from mvs.stages.match import MatchOptions
+from mvs.stages.mesh import MeshOptions
+from mvs.stages.pairs import PairOptions
+from mvs.stages.triangulate import TriangulateOptions
+
+if TYPE_CHECKING:
+    from mvs.pipeline import PipelineOptions, Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SourceOptions):
+    """Reconstruct a capture: points.ply, cloud.ply, mesh.ply and run.json.
+
+    Attributes:
+        until: last stage to run.
+        verbose: print what became of every pixel.
+        pairs: which views are matched.
+        match: how.
+        triangulate: which points are kept.
+        fuse: how they become one cloud.
+        mesh: how it becomes a mesh.
+    """
+
+    until: Literal["embed", "pairs", "match", "triangulate", "fuse", "mesh"] = "mesh"
+    verbose: bool = False
+    pairs: PairOptions = field(default_factory=PairOptions)
+    match: MatchOptions = field(default_factory=MatchOptions)
+    triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
+    fuse: FuseOptions = field(default_factory=FuseOptions)
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+
+    def pipeline(self) -> PipelineOptions:
+        """The options of the stages."""
+        from mvs.pipeline import PipelineOptions
+
+        stages = PipelineOptions(
+            pairs=self.pairs,
+            match=self.match,
+            triangulate=self.triangulate,
+            fuse=self.fuse,
+            mesh=self.mesh,
+        )
+        return replace(stages, embed=replace(stages.embed, threads=self.threads))
+
+
+def run(options: Options) -> None:
+    """Run the command."""
+    from mvs.cli.show import progress_bars, warn
+    from mvs.pipeline import prepare_output, reconstruct
+
+    capture = options.load_capture()
+    prepare_output(options.output)
+    embedder = options.load_embedder()
+    with progress_bars(options.quiet) as progress:
+        report = reconstruct(
+            capture, embedder, options.output, options.pipeline(), options.until, progress
+        )
+    if not options.quiet:
+        warn(report.warnings)
+        _print(report, options.verbose)
+
+
+def _print(report: Report, verbose: bool) -> None:
+    from mvs.cli.show import table
+
+    made = {
+        "embed": "views_with_head",
+        "pairs": "pairs",
+        "match": "matches",
+        "triangulate": "points",
+        "fuse": "cloud_points",
+        "mesh": "faces",
+    }
+    rows = []
+    for stage, seconds in report.seconds.items():
+        what = made[stage]
+        rows.append(
+            (stage, f"{seconds:.1f} s", f"{report.counts[what]:,} {what}".replace("_", " "))
+        )
+    rows.append(("total", f"{sum(report.seconds.values()):.1f} s", f"peak {report.peak_mb:.0f} MB"))
+    table("", ("stage", "time", "result"), rows)
+    if verbose:
+        counts = [(name.replace("_", " "), f"{n:,}") for name, n in report.counts.items()]
+        table("counts", ("what", "number"), counts)
+    table(
+        "", ("file", "size"), [(str(p), f"{p.stat().st_size / 1e6:.1f} MB") for p in report.files]
+    )

@@ -1,0 +1,77 @@
+"""Options that several commands share: which capture, which embedder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from calib.capture import Capture
+    from mvs.types import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """A capture and what embeds it.
+
+    Attributes:
+        capture: folder with images/ and a COLMAP model in sparse/0.
+        output: folder for the results.
+        images: folder of the pictures, if not images/ in the capture.
+        masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
+        embedder: compact (shipped), densemarks (fetch it first) or precomputed (needs --cube-maps).
+        weights: weights of the embedder's network, if not its own.
+        cube_maps: folder of <image name>.npz for the precomputed embedder.
+        threads: threads to use; the result does not depend on it.
+        quiet: print nothing but errors.
+    """
+
+    capture: Positional[Path]
+    output: Path
+    images: Path | None = None
+    masks: Path | None = None
+    embedder: Literal["compact", "densemarks", "precomputed"] = "compact"
+    weights: Path | None = None
+    cube_maps: Path | None = None
+    threads: int = min(os.cpu_count() or 1, 16)
+    quiet: bool = False
+
+    def load_capture(self) -> Capture:
+        """The capture named.
+
+        Raises:
+            CaptureError: if it cannot be used.
+        """
+        from calib.colmap import read_capture
+
+        return read_capture(self.capture, self.images, self.masks)
+
+    def load_embedder(self) -> Embedder:
+        """The embedder named, with the number of threads set.
+
+        Raises:
+            ValueError: if the options do not fit together or the weights cannot be used.
+            CaptureError: if the folder of cube maps is absent.
+        """
+        from mvs.network.embedders import load_embedder
+
+        self.use_threads()
+        return load_embedder(self.embedder, self.weights, self.cube_maps)
+
+    def use_threads(self) -> None:
+        """Set the number of threads of the parallel kernels.
+
+        Raises:
+            ValueError: if it is not positive.
+        """
+        import cv2
+        import numba
+
+        if self.threads < 1:
+            raise ValueError(f"--threads must be at least 1, got {self.threads}")
+        numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+        cv2.setNumThreads(1)

@@ -1,0 +1,167 @@
+"""Ground truth of a capture: its surface, and where at least two views see it.
+
+A capture with truth holds ``gt/mesh.ply`` with cube coordinates ``u v w`` and ``part`` at its
+vertices, and optionally ``gt/torso.ply``, which hides the mesh but is no part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calib.capture import Capture, CaptureError, View
+from mvs.stages.ply import read_properties
+from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
+
+PART_NAMES = ("face", "head_neck", "eye", "mouth_interior", "hair_hat", "torso")
+# A point is hidden if something is nearer by this part of its distance.
+_HIDDEN_BY = 5e-4
+
+
+@dataclass(frozen=True)
+class SurfacePoints:
+    """Points on the true surface.
+
+    Attributes:
+        positions: (N, 3) float64, world.
+        coords: (N, 3) float32 cube coordinates.
+        parts: (N,) int32 index into ``PART_NAMES``.
+    """
+
+    positions: DoubleArray
+    coords: FloatArray
+    parts: IntArray
+
+
+class Truth:
+    """The true surface of a capture, ready for queries."""
+
+    def __init__(self, capture: Capture) -> None:
+        """Read the truth.
+
+        Raises:
+            CaptureError: if the capture holds none, or not such a one.
+        """
+        self.capture = capture
+        path = capture.path / "gt" / "mesh.ply"
+        if not path.is_file():
+            raise CaptureError(path, "no ground truth", "evaluate a capture that holds gt/mesh.ply")
+        self.vertices, self.faces, self._coords, self._parts = _read(path)
+        self._scene = _scene([(self.vertices, self.faces)])
+        blockers = [(self.vertices, self.faces)]
+        torso = capture.path / "gt" / "torso.ply"
+        if torso.is_file():
+            blockers.append(_read(torso)[:2])
+        self._blockers = _scene(blockers)
+
+    def sample(self, n: int, seed: int = 0) -> SurfacePoints:
+        """``n`` points spread evenly over the surface."""
+        faces, weights = sample_faces(self.vertices, self.faces, n, seed)
+        return self._on_faces(faces, weights)
+
+    def closest(self, points: DoubleArray) -> tuple[DoubleArray, SurfacePoints]:
+        """The surface points nearest to points.
+
+        Args:
+            points: (N, 3) float64, world.
+
+        Returns:
+            (N,) distances and the nearest points.
+        """
+        import open3d
+
+        query = open3d.core.Tensor(np.ascontiguousarray(points, np.float32))
+        found = self._scene.compute_closest_points(query)
+        faces = found["primitive_ids"].numpy().astype(np.int64)
+        uv = found["primitive_uvs"].numpy().astype(np.float64)
+        weights = np.column_stack([1 - uv.sum(axis=1), uv])
+        nearest = self._on_faces(faces, weights)
+        return np.linalg.norm(points - nearest.positions, axis=1), nearest
+
+    def count_views(self, points: DoubleArray) -> IntArray:
+        """How many views see surface points, inside their masks.
+
+        Args:
+            points: (N, 3) float64 on the surface.
+
+        Returns:
+            (N,) int32.
+        """
+        counts = np.zeros(len(points), np.int32)
+        for view in self.capture.views:
+            counts += self._sees(view, points)
+        return counts
+
+    def _sees(self, view: View, points: DoubleArray) -> BoolArray:
+        import open3d
+
+        camera = view.camera
+        pixels, depth = camera.project(points)
+        inside = (depth > 0) & ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(
+            axis=1
+        )
+        mask = view.load_mask()
+        if mask is not None:
+            column, row = np.nan_to_num(pixels[inside]).astype(np.int64).T
+            inside[inside] = mask[row, column]
+        rays = points[inside] - camera.center
+        origin = np.broadcast_to(camera.center, rays.shape)
+        six = np.concatenate([origin, rays], axis=1).astype(np.float32)
+        hits = self._blockers.cast_rays(open3d.core.Tensor(six))["t_hit"].numpy()
+        seen = np.zeros(len(points), np.bool_)
+        seen[inside] = hits > 1 - _HIDDEN_BY
+        return seen
+
+    def _on_faces(self, faces: npt.NDArray[np.int64], weights: DoubleArray) -> SurfacePoints:
+        corners = self.faces[faces]
+        parts = self._parts[corners[np.arange(len(faces)), weights.argmax(axis=1)]]
+        return SurfacePoints(
+            np.einsum("nk,nkc->nc", weights, self.vertices[corners]),
+            np.einsum("nk,nkc->nc", weights, self._coords[corners]).astype(np.float32),
+            parts,
+        )
+
+
+def sample_faces(
+    vertices: DoubleArray, faces: IntArray, n: int, seed: int
+) -> tuple[npt.NDArray[np.int64], DoubleArray]:
+    """Faces and barycentric weights of ``n`` points spread evenly over a mesh."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    picked = rng.choice(len(faces), n, p=area / area.sum())
+    root, other = np.sqrt(rng.random(n)), rng.random(n)
+    return picked, np.column_stack([1 - root, root * (1 - other), root * other])
+
+
+def _read(path: Path) -> tuple[DoubleArray, IntArray, FloatArray, IntArray]:
+    try:
+        vertex, faces = read_properties(path)
+    except ValueError as error:
+        raise CaptureError(path, str(error), "restore the ground truth") from None
+    if faces is None or not len(faces):
+        raise CaptureError(path, "holds no faces", "restore the ground truth")
+    n = len(vertex["x"])
+    positions = np.column_stack([vertex[name] for name in "xyz"]).astype(np.float64)
+    coords, parts = np.full((n, 3), np.nan, np.float32), np.zeros(n, np.int32)
+    if "u" in vertex:
+        coords = np.column_stack([vertex[name] for name in "uvw"]).astype(np.float32)
+    if "part" in vertex:
+        parts = vertex["part"].astype(np.int32)
+    return positions, faces, coords, parts
+
+
+def _scene(meshes: list[tuple[DoubleArray, IntArray]]) -> Any:
+    import open3d
+
+    scene = open3d.t.geometry.RaycastingScene()
+    for vertices, faces in meshes:
+        scene.add_triangles(
+            open3d.core.Tensor(vertices.astype(np.float32)),
+            open3d.core.Tensor(faces.astype(np.uint32)),
+        )
+    return scene

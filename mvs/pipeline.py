@@ -1,0 +1,283 @@
+"""From a capture to a mesh; the body of ``reconstruct`` is the list of stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from calib.capture import Capture, CaptureError
+from mvs.errors import ReconstructionError
+from mvs.stages.embed import EmbedOptions, embed_views
+from mvs.stages.export import write_atomically, write_cloud, write_mesh
+from mvs.stages.fuse import FuseOptions, fuse
+from mvs.stages.match import MatchOptions, match_views
+from mvs.stages.mesh import MeshOptions, mesh
+from mvs.stages.pairs import PairOptions, choose_pairs
+from mvs.stages.triangulate import TriangulateOptions, triangulate
+from mvs.types import Embedder
+
+STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "mesh")
+_LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
+
+# (stage, steps done, steps in all)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """Options of every stage, each documented beside its stage."""
+
+    embed: EmbedOptions = field(default_factory=EmbedOptions)
+    pairs: PairOptions = field(default_factory=PairOptions)
+    match: MatchOptions = field(default_factory=MatchOptions)
+    triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
+    fuse: FuseOptions = field(default_factory=FuseOptions)
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+
+
+@dataclass
+class Report:
+    """What a run did.
+
+    Attributes:
+        seconds: per stage.
+        counts: what each stage produced, by name.
+        warnings: what the user should know, one line each.
+        files: written, in order.
+        peak_mb: most memory the process held so far.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    peak_mb: float = 0.0
+
+
+def reconstruct(
+    capture: Capture,
+    embedder: Embedder,
+    output: Path,
+    options: PipelineOptions | None = None,
+    until: str = STAGES[-1],
+    progress: Progress | None = None,
+) -> Report:
+    """Reconstruct a capture into a folder.
+
+    Writes ``points.ply`` (triangulated), ``cloud.ply`` (fused), ``mesh.ply`` and ``run.json``, each
+    as soon as it is known; all in the frame and unit of the calibration.
+
+    Args:
+        capture: views with cameras.
+        embedder: gives pixels their cube coordinates.
+        output: folder, made where absent; files of an earlier run are replaced.
+        options: of the stages.
+        until: last stage to run.
+        progress: called with stage, steps done and steps in all.
+
+    Returns:
+        Times, counts, warnings and the files written.
+
+    Raises:
+        ValueError: if ``until`` is no stage.
+        CaptureError: if a picture or mask cannot be read, or ``output`` cannot be written.
+        ReconstructionError: if a stage has nothing to go on with.
+    """
+    if until not in STAGES:
+        raise ValueError(f"until must be one of {', '.join(STAGES)}, got {until}")
+    options = options or PipelineOptions()
+    prepare_output(output)
+    report = Report(warnings=list(capture.warnings))
+    run = _Run(report, progress, until)
+    try:
+        _stages(capture, embedder, output, options, run)
+    except OSError as error:
+        raise CaptureError(
+            output, error.strerror or str(error), "choose another --output, or free some space"
+        ) from None
+    path = output / "run.json"
+    write_json(path, _record(capture, embedder, options, until, report))
+    report.files.append(path)
+    return report
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document, whole or not at all."""
+    data = (json.dumps(document, indent=2) + "\n").encode()
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(data)
+
+    write_atomically(path, write)
+
+
+def _stages(
+    capture: Capture, embedder: Embedder, output: Path, options: PipelineOptions, run: _Run
+) -> None:
+    """The stages in order; each result is on disk before the next stage starts."""
+    with run.stage("embed", 2 * len(capture.views)) as step:
+        views = embed_views(capture.views, embedder, options.embed, step)
+        run.count(views=len(views.cameras), views_with_head=int(views.head.agrees.sum()))
+        _warn_of_lost_views(capture, views.head.agrees.tolist(), run.report)
+    if run.is_over("embed"):
+        return
+    with run.stage("pairs"):
+        ids = [view.point_ids for view in capture.views]
+        pairs = choose_pairs(views.cameras, views.head.center, capture.points, ids, options.pairs)
+        n_pairs = sum(len(sources) for _, sources in pairs)
+        run.count(pairs=n_pairs)
+        if not n_pairs:
+            raise ReconstructionError(
+                "no two views see the head from directions that differ enough, yet not too much",
+                "add views 10 to 40 degrees apart",
+            )
+    if run.is_over("pairs"):
+        return
+    with run.stage("match", n_pairs) as step:
+        matches = match_views(views.cube_maps, views.cameras, pairs, options.match, step)
+        run.count(matches=sum(len(match.reference_index) for match in matches))
+    if run.is_over("match"):
+        return
+    with run.stage("triangulate"):
+        points = triangulate(
+            views.cube_maps, views.cameras, views.images, matches, options.triangulate
+        )
+        run.count(points=len(points.cloud), **points.status_counts)
+        run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path))
+    if run.is_over("triangulate"):
+        return
+    with run.stage("fuse"):
+        cloud = fuse(points, views.cameras, views.images, options.fuse)
+        run.count(cloud_points=len(cloud))
+        run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+    if run.is_over("fuse"):
+        return
+    with run.stage("mesh"):
+        surface = mesh(cloud, options.mesh)
+        run.count(vertices=len(surface.vertices), faces=len(surface.faces))
+        run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
+
+
+class _Run:
+    """Times, counts and files of the run in progress."""
+
+    def __init__(self, report: Report, progress: Progress | None, until: str) -> None:
+        self.report = report
+        self._progress = progress or (lambda *_: None)
+        self._until = until
+
+    @contextmanager
+    def stage(self, name: str, n_steps: int = 1) -> Iterator[Callable[[], None]]:
+        """Time a stage; the value is to be called once per step."""
+        done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            self._progress(name, min(done, n_steps), n_steps)
+
+        self._progress(name, 0, n_steps)
+        start = time.perf_counter()
+        yield step
+        self.report.seconds[name] = time.perf_counter() - start
+        self.report.peak_mb = peak_memory_mb()
+        self._progress(name, n_steps, n_steps)
+
+    def count(self, **counts: int) -> None:
+        """Note what a stage produced."""
+        self.report.counts |= counts
+
+    def write(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Write a result and note it."""
+        write(path)
+        self.report.files.append(path)
+
+    def is_over(self, stage: str) -> bool:
+        """Whether this was the last stage asked for."""
+        return stage == self._until
+
+
+def prepare_output(output: Path) -> None:
+    """Make the output folder.
+
+    Raises:
+        CaptureError: if it cannot be made or written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomically(output / ".writable", lambda _: None)
+        (output / ".writable").unlink()
+    except OSError as error:
+        reason = f"cannot be written to ({error.strerror or error})"
+        raise CaptureError(output, reason, "choose another --output") from None
+
+
+def peak_memory_mb() -> float:
+    """Most memory this process has held."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
+def _warn_of_lost_views(capture: Capture, agrees: list[bool], report: Report) -> None:
+    lost = [view.name for view, agree in zip(capture.views, agrees, strict=True) if not agree]
+    if lost:
+        shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        report.warnings.append(
+            f"the head was not found in {len(lost)} views, which take its place from the others: "
+            f"{shown}"
+        )
+
+
+def _record(
+    capture: Capture, embedder: Embedder, options: PipelineOptions, until: str, report: Report
+) -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    return {
+        "capture": str(capture.path),
+        "embedder": embedder.name,
+        "until": until,
+        "options": dataclasses.asdict(options),
+        "versions": _versions(),
+        "inputs": _hashes(capture),
+        "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
+        "counts": report.counts,
+        "peak_memory_mb": round(report.peak_mb, 1),
+        "warnings": report.warnings,
+        "files": [path.name for path in report.files],
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("headmvs", *_LIBRARIES):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _hashes(capture: Capture) -> dict[str, str]:
+    """SHA-256 of every picture, mask and camera, by view."""
+    hashes = {}
+    for view in capture.views:
+        digest = hashlib.sha256()
+        for path in (view.image_path, view.mask_path):
+            digest.update(path.read_bytes() if path is not None else b"-")
+        camera = view.camera
+        digest.update(f"{camera.model} {camera.width} {camera.height}".encode())
+        digest.update(camera.params.tobytes() + camera.cam_from_world.tobytes())
+        hashes[view.name] = digest.hexdigest()
+    return hashes
