@@ -1,0 +1,32 @@
+"""``mvs synthesize capture``: a rendered capture with ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mvs.synthetic.capture import CaptureOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CaptureOptions):
+    """Render a capture of a random head: images, masks, COLMAP model and ground truth."""
+
+    quiet: bool = False
+
+
+def run(options: Options) -> None:
+    """Run the command."""
+    from mvs.cli.show import progress_bars
+    from mvs.pipeline import prepare_output
+    from mvs.synthetic.capture import write_capture
+
+    prepare_output(options.output)
+    done = 0
+    with progress_bars(options.quiet) as progress:
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            progress("render", done, options.n_views)
+
+        write_capture(options, step)

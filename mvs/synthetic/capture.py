@@ -1,0 +1,260 @@
+"""A rendered capture with exact ground truth, in the layout that ``mvs.evaluation`` reads.
+
+World: metres, z up, the face looks to -y, +x is the subject's left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from calib.camera import Camera
+from calib.colmap import write_model
+
+from mvs.kernels.raster import rasterise
+from mvs.stages.export import write_atomically
+from mvs.stages.ply import write_properties
+from mvs.synthetic import shade
+from mvs.synthetic.backgrounds import clouds
+from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm, load_head
+from mvs.synthetic.lights import Lights
+from mvs.synthetic.people import random_person
+from mvs.synthetic.render import Rendering, Shot, look_at, render
+from mvs.synthetic.scene import Person, Scene, Studio, build_scene
+from mvs.synthetic.shells import HairStyle
+from mvs.types import ByteArray, DoubleArray, FloatArray
+
+_WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+_HEAD_CENTER = (0.0, 1.0, 0.5)
+_HEAD_HEIGHT_CM = 24.0
+_HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
+_N_SPARSE = 500
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """What is rendered.
+
+    Attributes:
+        head: packed ICT-FaceKit file.
+        output: folder of the capture.
+        n_views: cameras, on an arc around the face.
+        size: width and height of the pictures.
+        arc_deg: angle between the outermost cameras.
+        seed: of the person.
+        supersampling: samples per pixel along each axis.
+    """
+
+    head: Path
+    output: Path
+    n_views: int = 12
+    size: int = 512
+    arc_deg: float = 170.0
+    seed: int = 7
+    supersampling: int = 3
+
+    def __post_init__(self) -> None:
+        if self.n_views < 2 or self.size < 32 or self.supersampling < 1:
+            raise ValueError("n_views must be at least 2, size 32, supersampling 1")
+        if not 0 < self.arc_deg <= 360:
+            raise ValueError(f"arc_deg must be in (0, 360], got {self.arc_deg}")
+
+
+def write_capture(options: CaptureOptions, progress: Callable[[], None] | None = None) -> None:
+    """Render a capture of a random person.
+
+    Writes images, masks, a COLMAP model with sparse points, and under ``gt`` the head's mesh with
+    ``u v w`` and ``part``, the shirt that hides it, the coverage by hair, and ``info.json``.
+
+    Args:
+        options: what to render.
+        progress: called once per view.
+
+    Raises:
+        ValueError: if the head model cannot be read.
+    """
+    studio = Studio(load_head(options.head))
+    person = sitter(studio, options.seed)
+    scene = build_scene(studio, person, _HAIR_LEVELS)
+    shots = [_shot(options, index) for index in range(options.n_views)]
+    names = [f"{index:02d}.jpg" for index in range(options.n_views)]
+    rng = np.random.default_rng((options.seed, 1))
+    for folder in ("images", "masks", "gt/hair"):
+        (options.output / folder).mkdir(parents=True, exist_ok=True)
+    for name, shot in zip(names, shots, strict=True):
+        photo = render(scene, shot, _backdrop(options.size, rng), options.supersampling, 1)
+        _write_view(options.output, name, photo, rng)
+        if progress is not None:
+            progress()
+    cameras = [_camera(shot) for shot in shots]
+    points, seen = _sparse_points(scene, shots)
+    write_model(options.output / "sparse" / "0", names, cameras, points, seen)
+    _write_truth(options, studio, scene, person)
+
+
+def sitter(studio: Studio, seed: int) -> Person:
+    """A person as they would come to a studio: no hat, glasses, dyes or grimaces; soft light."""
+    rng = np.random.default_rng((seed, 0))
+    person = random_person(studio.head, rng)
+    look = person.look
+    for name, low, high in (
+        ("freckles", 0.0, 0.3),
+        ("moles", 0.0, 0.5),
+        ("lip_amount", 0.4, 0.7),
+        ("brow", 0.7, 0.9),
+        ("liner", 0.3, 0.6),
+        ("pores", 0.5, 0.9),
+        ("blotches", 0.4, 0.8),
+        ("oil", 0.3, 0.6),
+        ("sparse", 0.0, 0.0),
+        ("hair_gray", 0.0, 0.0),
+    ):
+        look[name] = np.clip(look[name], low, high)
+    look["skin"] = (0.52, 0.32, 0.23)
+    look["lips"] = (0.40, 0.17, 0.15)
+    look["shadow_amount"], look["beard"], look["stripes"] = 0.0, 0.0, 0.0
+    look["hair"], look["gloss"], look["curl"] = (0.075, 0.042, 0.024), 0.6, 0.1
+    look["strand"], look["cloth"] = 4.0, (0.08, 0.13, 0.2)
+    look["gaze"] = (0.0, 0.0, 1.0)
+    identity = np.clip(person.identity, -1.8, 1.8) * 0.75
+    hair = HairStyle(1.6, 0.45, 0.25, 2.2, 0.0, 0.3, 0.0)
+    return replace(
+        person,
+        identity=identity.astype(np.float32),
+        expression=np.zeros_like(person.expression),
+        neck=np.zeros(3, np.float32),
+        hair=hair,
+        bun=None,
+        hat=None,
+        collar=(-10.0, 0.4),
+        glasses=None,
+        dark_lenses=False,
+        lights=_studio_lights(),
+    )
+
+
+def _studio_lights() -> Lights:
+    ambient = np.zeros((9, 3), np.float32)
+    ambient[0] = (0.42, 0.42, 0.43)
+    ambient[1] = 0.12
+    ambient[2] = 0.06
+    directions = np.array([[0.55, 0.55, 0.65], [-0.75, 0.25, 0.6], [0.1, 0.5, -0.85]])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    colors = np.array([[0.62, 0.59, 0.55], [0.25, 0.26, 0.28], [0.22, 0.22, 0.22]])
+    return Lights(ambient, directions.astype(np.float32), colors.astype(np.float32), 1.0)
+
+
+def _shot(options: CaptureOptions, index: int) -> Shot:
+    """Cameras from right to left, in three rows: level, from above, from below."""
+    arc = np.deg2rad(options.arc_deg)
+    yaw = arc * (index / (options.n_views - 1) - 0.5) if options.arc_deg < 360 else 0.0
+    if options.arc_deg == 360:
+        yaw = arc * index / options.n_views
+    pitch = (0.05, 0.42, -0.22)[index % 3]
+    distance = 100.0 + 6.0 * (index % 4)
+    shot = look_at(np.array(_HEAD_CENTER), yaw, pitch, 0.02 * (index % 5 - 2), distance)
+    focal = 0.66 * options.size * distance / _HEAD_HEIGHT_CM
+    middle = options.size / 2
+    center = (middle + 3.0 * (index % 3 - 1), middle - 2.0 * (index % 2))
+    return replace(shot, focal=focal, center=center, size=(options.size, options.size))
+
+
+def _camera(shot: Shot) -> Camera:
+    height, width = shot.size
+    R = shot.R @ (100 * _WORLD_FROM_HEAD).T
+    pose = np.column_stack([R, 0.01 * shot.t])
+    params = np.array([shot.focal, shot.focal, *shot.center])
+    return Camera("PINHOLE", width, height, params, pose)
+
+
+def _backdrop(size: int, rng: np.random.Generator) -> FloatArray:
+    y, x = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
+    shade_of = 0.26 - 0.08 * np.hypot(x, y) + 0.004 * clouds((size, size), rng, 1.2)
+    return (shade_of[..., None] * np.array([0.95, 1.0, 1.05])).astype(np.float32)
+
+
+def _write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
+    noise = rng.normal(0, 1, photo.color.shape) * (0.004 * np.sqrt(np.maximum(photo.color, 0)))
+    light = np.clip((photo.color + noise) * 1.25, 0, None)
+    tone = np.clip(light * (1 + light / 9) / (1 + light * 0.45), 0, 1) ** (1 / 2.2)
+    picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
+    hair = np.where(photo.material == shade.HAIR, 255, 0).astype(np.uint8)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
+    _write_picture(output / "images" / name, picture[..., ::-1], quality)
+    _write_picture(output / "masks" / f"{name}.png", photo.mask.astype(np.uint8) * 255, [])
+    _write_picture(output / "gt" / "hair" / f"{Path(name).stem}.png", hair, [])
+
+
+def _write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
+    _, data = cv2.imencode(path.suffix, picture, options)
+    _write_bytes(path, np.asarray(data, np.uint8).tobytes())
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    def write(stream: BinaryIO) -> None:
+        stream.write(data)
+
+    write_atomically(path, write)
+
+
+def _sparse_points(
+    scene: Scene, shots: list[Shot]
+) -> tuple[DoubleArray, list[npt.NDArray[np.int64]]]:
+    """Skin vertices and which views see them, as structure from motion would have found them."""
+    body = scene.layers[0]
+    skin = np.unique(body.faces[body.materials == shade.SKIN])
+    picked = skin[:: max(1, len(skin) // _N_SPARSE)]
+    seen = np.zeros((len(shots), len(picked)), np.bool_)
+    for index, shot in enumerate(shots):
+        nearest = np.full(shot.size, np.inf, np.float32)
+        for layer in scene.layers[:3]:
+            local = layer.positions.astype(np.float64) @ shot.R.T + shot.t
+            pixels = local[:, :2] / local[:, 2:] * shot.focal + shot.center
+            buffers = rasterise(pixels, local[:, 2], layer.faces, shot.size, cull_back=False)
+            nearest = np.minimum(nearest, buffers.depth)
+        local = body.positions[picked].astype(np.float64) @ shot.R.T + shot.t
+        x, y = (local[:, :2] / local[:, 2:] * shot.focal + shot.center).T
+        inside = (x >= 0) & (x < shot.size[1]) & (y >= 0) & (y < shot.size[0])
+        row, column = y[inside].astype(int), x[inside].astype(int)
+        seen[index, inside] = local[inside, 2] < nearest[row, column] + 0.15
+    kept = seen.sum(axis=0) >= 2
+    points = body.positions[picked[kept]].astype(np.float64) @ _WORLD_FROM_HEAD.T
+    return points, [np.flatnonzero(row) for row in seen[:, kept]]
+
+
+def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: Person) -> None:
+    head = studio.head
+    world = scene.head.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    uvw = cube_from_cm(head.template)
+    vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
+    vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
+    vertex["part"] = head.vertex_part.astype(np.uint8)
+    _write_mesh(options.output / "gt" / "mesh.ply", vertex, head.faces)
+    worn = scene.layers[1]
+    cloth = worn.faces[(worn.features[worn.faces, shade.COVER] > 0).all(axis=1)]
+    positions = worn.positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    torso = {name: positions[:, k].astype(np.float32) for k, name in enumerate("xyz")}
+    _write_mesh(options.output / "gt" / "torso.ply", torso, cloth)
+    info = {
+        "seed": options.seed,
+        "unit": "metre",
+        "cube": {"scale_per_cm": CUBE_SCALE_PER_CM, "offset": CUBE_OFFSET},
+        "identity": [round(float(value), 6) for value in person.identity],
+        "model": "ICT-FaceKit (MIT licence)",
+    }
+    _write_bytes(options.output / "gt" / "info.json", (json.dumps(info, indent=2) + "\n").encode())
+
+
+def _write_mesh(
+    path: Path, vertex: dict[str, npt.NDArray[np.generic]], faces: npt.NDArray[np.int32]
+) -> None:
+    def write(stream: BinaryIO) -> None:
+        write_properties(stream, vertex, faces)
+
+    write_atomically(path, write)
