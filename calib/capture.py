@@ -3,7 +3,7 @@
 What a folder must hold::
 
     images/<image name>            names as in the model, sub-folders allowed
-    masks/<image name>.png         optional; in the distorted picture; 0 is ignored, all else is kept
+    masks/<image name>.png         optional; in the distorted picture; 0 is ignored, the rest kept
     sparse/0/ or sparse/           a COLMAP model, see ``calib.colmap``
 
 EXIF orientation is ignored, as COLMAP ignores it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,7 +147,7 @@ def write_model(
         model.write_binary(temporary)
         for file in sorted(Path(temporary).iterdir()):
             file.chmod(0o644)
-            os.replace(file, folder / file.name)
+            file.replace(folder / file.name)
 
 
 def _mask_folder(path: Path, masks: Path | None) -> Path | None:

@@ -73,10 +73,10 @@ def warp_image(image: ByteArray, mapping: FloatArray) -> ByteArray:
     import cv2
 
     source = np.nan_to_num(mapping - np.float32(0.5), nan=-10.0)
-    warped = cv2.remap(
+    warped: ByteArray = cv2.remap(  # type: ignore[assignment]
         image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    warped = np.asarray(warped, np.uint8)
+    warped = np.ascontiguousarray(warped, np.uint8)
     warped[~valid_mask(mapping)] = 0
     return warped
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

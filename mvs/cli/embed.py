@@ -1,4 +1,4 @@
-"""``mvs embed``: the cube maps of a capture's pictures, as ``--embedder precomputed`` reads them."""
+"""``mvs embed``: cube maps of a capture's pictures, as ``--embedder precomputed`` reads them."""
 
 from __future__ import annotations
 

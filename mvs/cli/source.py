@@ -73,5 +73,6 @@ class SourceOptions:
 
         if self.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {self.threads}")
-        numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+        limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
+        numba.set_num_threads(min(self.threads, limit))
         cv2.setNumThreads(1)

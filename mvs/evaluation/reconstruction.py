@@ -3,8 +3,8 @@
 The truth is the surface of the chosen parts that at least two views see inside their masks.
 Completeness looks from it to the result. Accuracy looks from the result to the whole true mesh; of
 the result, those samples do not count that lie on true surface which is not asked for (nearer than
-``ON_SURFACE_MM`` to a part not chosen, or to surface seen by fewer than two views), since nobody
-said whether they should be there. Samples farther off than that always count.
+``ON_SURFACE_MM`` to a part not chosen, or to surface seen by fewer than two views), or that most
+views see among hair, since nobody said whether they should be there. All others count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
-from mvs.evaluation.truth import PART_NAMES, Truth, sample_faces
+from mvs.evaluation.truth import PART_NAMES, Truth, mesh_scene, sample_faces, tensor
 from mvs.stages.ply import read_properties
 from mvs.types import BoolArray, DoubleArray, FloatArray
 
@@ -162,15 +162,8 @@ class _Result:
             from scipy.spatial import cKDTree
 
             return np.asarray(cKDTree(self.points).query(surface)[0])
-        import open3d
-
-        scene = open3d.t.geometry.RaycastingScene()
-        scene.add_triangles(
-            open3d.core.Tensor(self.mesh[0].astype(np.float32)),
-            open3d.core.Tensor(self.mesh[1].astype(np.uint32)),
-        )
-        query = open3d.core.Tensor(surface.astype(np.float32))
-        return np.asarray(scene.compute_distance(query).numpy(), np.float64)
+        scene = mesh_scene([self.mesh])
+        return np.asarray(scene.compute_distance(tensor(surface, np.float32)).numpy(), np.float64)
 
 
 def _evaluate_one(
@@ -183,7 +176,7 @@ def _evaluate_one(
     asked = _wanted(nearest.parts, options)
     near = np.flatnonzero(asked & (accurate < ON_SURFACE_MM))
     asked[near] = truth.count_views(nearest.positions[near]) >= 2
-    counts = asked | (accurate >= ON_SURFACE_MM)
+    counts = (asked | (accurate >= ON_SURFACE_MM)) & ~truth.on_hair(result.points)
     accurate, near_parts = accurate[counts], nearest.parts[counts]
     if not len(accurate):
         accurate, near_parts = np.array([np.inf]), np.array([-1])

@@ -1,7 +1,9 @@
 """Ground truth of a capture: its surface, and where at least two views see it.
 
 A capture with truth holds ``gt/mesh.ply`` with cube coordinates ``u v w`` and ``part`` at its
-vertices, and optionally ``gt/torso.ply``, which hides the mesh but is no part of it.
+vertices; optionally ``gt/torso.ply``, which hides the mesh but is no part of it, and
+``gt/hair/<image name without ending>.png``, the coverage of each picture by hair, which hides the
+mesh too and is no part of it either.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from mvs.stages.ply import read_properties
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 PART_NAMES = ("face", "head_neck", "eye", "mouth_interior", "hair_hat", "torso")
+# Hair of this coverage hides what is below.
+_HAIR = 128
 # A point is hidden if something is nearer by this part of its distance.
 _HIDDEN_BY = 5e-4
 
@@ -51,12 +55,12 @@ class Truth:
         if not path.is_file():
             raise CaptureError(path, "no ground truth", "evaluate a capture that holds gt/mesh.ply")
         self.vertices, self.faces, self._coords, self._parts = _read(path)
-        self._scene = _scene([(self.vertices, self.faces)])
+        self._scene = mesh_scene([(self.vertices, self.faces)])
         blockers = [(self.vertices, self.faces)]
         torso = capture.path / "gt" / "torso.ply"
         if torso.is_file():
             blockers.append(_read(torso)[:2])
-        self._blockers = _scene(blockers)
+        self._blockers = mesh_scene(blockers)
 
     def sample(self, n: int, seed: int = 0) -> SurfacePoints:
         """``n`` points spread evenly over the surface."""
@@ -72,10 +76,7 @@ class Truth:
         Returns:
             (N,) distances and the nearest points.
         """
-        import open3d
-
-        query = open3d.core.Tensor(np.ascontiguousarray(points, np.float32))
-        found = self._scene.compute_closest_points(query)
+        found = self._scene.compute_closest_points(tensor(points, np.float32))
         faces = found["primitive_ids"].numpy().astype(np.int64)
         uv = found["primitive_uvs"].numpy().astype(np.float64)
         weights = np.column_stack([1 - uv.sum(axis=1), uv])
@@ -93,25 +94,47 @@ class Truth:
         """
         counts = np.zeros(len(points), np.int32)
         for view in self.capture.views:
-            counts += self._sees(view, points)
+            inside, row, column = _inside(view, points)
+            mask, hair = view.load_mask(), self._hair(view)
+            kept = np.ones((view.camera.height, view.camera.width), np.bool_)
+            kept = kept if mask is None else mask
+            kept = kept if hair is None else kept & ~hair
+            inside &= kept[row, column]
+            counts += self._sees(view, points, inside)
         return counts
 
-    def _sees(self, view: View, points: DoubleArray) -> BoolArray:
-        import open3d
+    def on_hair(self, points: DoubleArray) -> BoolArray:
+        """Which points (N, 3) most of the views that see them see among hair."""
+        among, seeing = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
+        for view in self.capture.views:
+            hair = self._hair(view)
+            if hair is None:
+                continue
+            inside, row, column = _inside(view, points)
+            seen = self._sees(view, points, inside)
+            seeing += seen
+            among += seen & hair[row, column]
+        return np.asarray((2 * among > seeing) & (seeing > 0))
 
+    def _hair(self, view: View) -> BoolArray | None:
+        """(H, W) bool, where hair covers a picture; None where the truth has no hair."""
+        import cv2
+
+        path = self.capture.path / "gt" / "hair" / f"{Path(view.name).stem}.png"
+        if not path.is_file():
+            return None
+        coverage = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if coverage is None or coverage.shape != (view.camera.height, view.camera.width):
+            raise CaptureError(path, "not a picture of the view's size", "restore the ground truth")
+        return np.asarray(coverage >= _HAIR)
+
+    def _sees(self, view: View, points: DoubleArray, inside: BoolArray) -> BoolArray:
+        """Which of the points ``inside`` the picture nothing hides."""
         camera = view.camera
-        pixels, depth = camera.project(points)
-        inside = (depth > 0) & ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(
-            axis=1
-        )
-        mask = view.load_mask()
-        if mask is not None:
-            column, row = np.nan_to_num(pixels[inside]).astype(np.int64).T
-            inside[inside] = mask[row, column]
         rays = points[inside] - camera.center
         origin = np.broadcast_to(camera.center, rays.shape)
-        six = np.concatenate([origin, rays], axis=1).astype(np.float32)
-        hits = self._blockers.cast_rays(open3d.core.Tensor(six))["t_hit"].numpy()
+        six = tensor(np.concatenate([origin, rays], axis=1), np.float32)
+        hits = self._blockers.cast_rays(six)["t_hit"].numpy()
         seen = np.zeros(len(points), np.bool_)
         seen[inside] = hits > 1 - _HIDDEN_BY
         return seen
@@ -124,6 +147,17 @@ class Truth:
             np.einsum("nk,nkc->nc", weights, self._coords[corners]).astype(np.float32),
             parts,
         )
+
+
+def _inside(
+    view: View, points: DoubleArray
+) -> tuple[BoolArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which points fall into a picture, and rows and columns of their pixels (0 for the others)."""
+    camera = view.camera
+    pixels, depth = camera.project(points)
+    inside = (depth > 0) & ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1)
+    column, row = np.where(inside[:, None], pixels, 0).astype(np.int64).T
+    return np.asarray(inside), row, column
 
 
 def sample_faces(
@@ -155,13 +189,19 @@ def _read(path: Path) -> tuple[DoubleArray, IntArray, FloatArray, IntArray]:
     return positions, faces, coords, parts
 
 
-def _scene(meshes: list[tuple[DoubleArray, IntArray]]) -> Any:
+def tensor(values: npt.NDArray[Any], dtype: type[np.generic]) -> Any:
+    """An Open3D tensor of an array."""
+    import open3d
+
+    make: Any = open3d.core.Tensor
+    return make(np.ascontiguousarray(values, dtype))
+
+
+def mesh_scene(meshes: list[tuple[DoubleArray, IntArray]]) -> Any:
+    """Meshes ready for rays and distances."""
     import open3d
 
     scene = open3d.t.geometry.RaycastingScene()
     for vertices, faces in meshes:
-        scene.add_triangles(
-            open3d.core.Tensor(vertices.astype(np.float32)),
-            open3d.core.Tensor(faces.astype(np.uint32)),
-        )
+        scene.add_triangles(tensor(vertices, np.float32), tensor(faces, np.uint32))
     return scene

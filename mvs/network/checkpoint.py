@@ -110,7 +110,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(path, "no such file", "give the path of a safetensors file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            return {
+                name: file.get_tensor(name) for name in list(file.keys())
+            }, file.metadata() or {}
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(

@@ -105,7 +105,7 @@ class _Attention(nn.Module):
         mixed = scores.softmax(dim=-1) @ value
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
         tokens = tokens + self.mlp(self.norm2(tokens))
-        return tokens.transpose(1, 2).unflatten(-1, (height, width))
+        return torch.as_tensor(tokens.transpose(1, 2).unflatten(-1, (height, width)))
 
 
 class CompactNetwork(nn.Module):
@@ -133,7 +133,7 @@ class CompactNetwork(nn.Module):
         # Four values per output: one for each pixel of a 2 x 2 block at stride 2.
         self.head = nn.Conv2d(w4, 4 * _N_OUTPUTS, 1)
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, picture: Tensor) -> Tensor:
         """Predict.
@@ -173,7 +173,7 @@ def load_compact(weights: Path | None = None, device: str = "cpu") -> Embedder:
     config, tensors = load_checkpoint(path, KIND, CompactConfig)
     network = CompactNetwork(config)
     load_strict(network, tensors, path)
-    network.eval().to(device, memory_format=torch.channels_last)
+    network.eval().to(device=device)
     return NetworkEmbedder(KIND, partial(predict, network), config.size)
 
 

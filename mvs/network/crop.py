@@ -33,9 +33,9 @@ class Crop(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """Samples along one axis: sample n is the sum over t of weights[n, t] * input[index[n, t]]."""
+    """Samples along one axis: sample n is the sum of weights[n, t] * input[taps[n, t]]."""
 
-    index: npt.NDArray[np.intp]
+    taps: npt.NDArray[np.intp]
     weights: DoubleArray
     inside: BoolArray
 
@@ -47,7 +47,7 @@ def check_image(image: ByteArray) -> None:
 
 
 def region_affine(region: Square, size: int) -> DoubleArray:
-    """(2, 3) affine from the pixels of a ``size`` x ``size`` crop of the region to the picture's."""
+    """(2, 3) affine from the pixels of a region's crop of side ``size`` to the picture's."""
     scale = region.side / size
     left, top = (center - region.side / 2 for center in region.center)
     return np.array([[scale, 0, left], [0, scale, top]], np.float64)
@@ -109,7 +109,7 @@ def paste_cube_map(cube_map: CubeMap, height: int, width: int) -> CubeMap:
     y = _sample_axis(-top / scale_y, 1 / scale_y, height, rows, blur=0)
     # Only the part of the picture that the region covers is computed.
     part = np.ix_(y.inside, x.inside)
-    x, y = (_Axis(a.index[a.inside], a.weights[a.inside], a.inside) for a in (x, y))
+    x, y = (_Axis(a.taps[a.inside], a.weights[a.inside], a.inside) for a in (x, y))
     on_head = cube_map.mask[..., None].astype(np.float32)
     values = np.concatenate([cube_map.coords, cube_map.confidence[..., None]], axis=2)
     share = _resample(on_head, y, x)
@@ -168,11 +168,11 @@ def _resample(values: npt.NDArray[np.generic], down: _Axis, across: _Axis) -> Fl
 
     Sums tap by tap, which needs no library whose number of threads could change the result.
     """
-    used, columns = np.unique(across.index, return_inverse=True)
-    columns = columns.reshape(across.index.shape)
+    used, columns = np.unique(across.taps, return_inverse=True)
+    columns = columns.reshape(across.taps.shape)
     rows = np.zeros((len(down.weights), len(used), values.shape[2]), np.float32)
     narrow = np.ascontiguousarray(values[:, used])
-    for index, weights in zip(down.index.T, down.weights.T, strict=True):
+    for index, weights in zip(down.taps.T, down.weights.T, strict=True):
         rows += weights.astype(np.float32)[:, None, None] * narrow[index]
     out = np.zeros((len(down.weights), len(across.weights), values.shape[2]), np.float32)
     for index, weights in zip(columns.T, across.weights.T, strict=True):

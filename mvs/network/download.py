@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import os
 import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0
-_MAX_HEADER = 100 << 20
+
+_REMEDY = "check the connection, or fetch the file elsewhere and give it with --weights"
 
 Progress = Callable[[int, int | None], None]
 
@@ -33,11 +42,13 @@ class PublicWeights:
         url: where it is.
         licence: under which terms.
         source: who made it, for the user to cite.
+        sha256: hexadecimal digest that the file must have, None where its makers state none.
     """
 
     url: str
     licence: str
     source: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,14 +88,17 @@ def fetch_weights(
     output: Path | None = None,
     url: str | None = None,
     progress: Progress | None = None,
+    *,
+    allow_local_http: bool = False,
 ) -> FetchedWeights:
     """Downloads a public checkpoint; an existing file is replaced once the new one is whole.
 
     Args:
         name: key of ``PUBLIC_WEIGHTS``.
         output: the file to write; by default ``cached_path(name)``.
-        url: another place to get it from.
+        url: another place to get it from, https.
         progress: called with the bytes so far and the total, None where the server does not say.
+        allow_local_http: accept plain http from 127.0.0.1, for tests.
 
     Raises:
         ValueError: if the name is unknown.
@@ -96,15 +110,94 @@ def fetch_weights(
     origin = PUBLIC_WEIGHTS[name]
     url = url or origin.url
     path = output or cached_path(name)
+    opener = urllib.request.build_opener(_SafeRedirects(allow_local_http))
+    _check_address(url, allow_local_http)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-            size, sha256 = _download(url, file, progress)
-            _check_safetensors(url, Path(file.name), size)
-            _publish(Path(file.name), path)
+        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(temporary_name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                size, sha256 = _download(url, opener, file, progress)
+                file.flush()
+                os.fsync(file.fileno())
+            _check_content(url, temporary, sha256, origin.sha256)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         remedy = "choose another place with --output, or free some space"
-        raise DownloadError(
-            url, f"cannot write {path} ({error.strerror or error})", remedy
-        ) from None
+        reason = f"cannot write {path} ({error.strerror or error})"
+        raise DownloadError(url, reason, remedy) from None
     return FetchedWeights(path, size, sha256, origin)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server's redirections, but never out of https."""
+
+    def __init__(self, allow_local_http: bool) -> None:
+        self._allow_local_http = allow_local_http
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _check_address(newurl, self._allow_local_http)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_address(url: str, allow_local_http: bool) -> None:
+    parts = urllib.parse.urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname == "127.0.0.1"
+    if parts.scheme != "https" and not (allow_local_http and is_local):
+        raise DownloadError(url, "not an https address", "give one that starts with https://")
+
+
+def _download(
+    url: str, opener: urllib.request.OpenerDirector, file: BinaryIO, progress: Progress | None
+) -> tuple[int, str]:
+    """Copies what the server sends; returns its size and SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    try:
+        answer = opener.open(url, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        reason = f"the server answers {error.code} {error.reason}"
+        error.close()
+        raise DownloadError(url, reason, _REMEDY) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = f"cannot be reached ({getattr(error, 'reason', error)})"
+        raise DownloadError(url, reason, _REMEDY) from None
+    with answer:
+        length = answer.headers.get("Content-Length") or ""
+        total = int(length) if length.isdecimal() else None
+        while chunk := _read(url, answer):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+            if progress is not None:
+                progress(size, total)
+    if total is not None and size != total:
+        raise DownloadError(url, f"broke off after {size} of {total} bytes", _REMEDY)
+    return size, digest.hexdigest()
+
+
+def _read(url: str, answer: http.client.HTTPResponse) -> bytes:
+    """The next bytes; apart from writing them, so that an error says which of the two it was."""
+    try:
+        return answer.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(url, f"broke off ({error})", _REMEDY) from None
+
+
+def _check_content(url: str, path: Path, sha256: str, expected: str | None) -> None:
+    """Raises ``DownloadError`` unless the file is whole and the one that is meant."""
+    try:
+        # Reads the header and compares the file's size with it.
+        with safetensors.safe_open(path, framework="np"):
+            pass
+    except safetensors.SafetensorError as error:
+        reason = f"not a safetensors file ({error})"
+        raise DownloadError(url, reason, "check the address") from None
+    if expected is not None and sha256 != expected:
+        reason = f"SHA-256 is {sha256}, not {expected}"
+        raise DownloadError(url, reason, "fetch it again; if that does not help, do not use it")

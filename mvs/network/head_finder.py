@@ -62,7 +62,7 @@ def find_head(
     options = options or FinderOptions()
     whole = whole_picture(image)
     sighting = _look(image, whole, predict_mask, size, options)
-    found = sighting and _refine(image, sighting, predict_mask, size, options)
+    found = _refine(image, sighting, predict_mask, size, options) if sighting else None
     for share in options.tile_shares:
         if found:
             break

@@ -106,7 +106,7 @@ def read_cube_map(path: Path, height: int, width: int) -> CubeMap:
     if "coords" not in arrays:
         raise CaptureError(path, "holds no array `coords`", _REMEDY)
     coords = _checked(path, arrays, "coords", (height, width, 3))
-    known = np.isfinite(coords).all(axis=2)
+    known = np.asarray(np.isfinite(coords).all(axis=2))
     coords[~known] = 0
     _check_range(path, "coords", coords)
     confidence = np.ones((height, width), np.float32)

@@ -106,7 +106,7 @@ class RopeEmbed(nn.Module):
 
 
 def _rotate(tokens: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
-    """Turns element j against element j + head_width / 2 of each (B, heads, n, head_width) token."""
+    """Turns element j of a (B, heads, n, head_width) token against element j + head_width / 2."""
     first, second = tokens.chunk(2, dim=-1)
     return tokens * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -201,7 +201,8 @@ class Block(nn.Module):
 class VisionTransformer(nn.Module):
     """The backbone: a picture in, the tokens of the tapped blocks out.
 
-    Source: Dosovitskiy et al. 2021, ViT; Darcet et al. 2024, registers; Simeoni et al. 2025, DINOv3.
+    Source: Dosovitskiy et al. 2021, ViT; Darcet et al. 2024, registers; Simeoni et al. 2025,
+    DINOv3.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -259,4 +260,6 @@ class VisionTransformer(nn.Module):
 
     def _split(self, tokens: Tensor, rows: int, columns: int) -> Tokens:
         patches = tokens[:, 1 + self.config.n_storage_tokens :]
-        return Tokens(patches.transpose(1, 2).unflatten(-1, (rows, columns)), tokens[:, 0])
+        return Tokens(
+            patches.transpose(1, 2).reshape(len(patches), -1, rows, columns), tokens[:, 0]
+        )

@@ -243,7 +243,7 @@ def warp_cube_map(cube_map: CubeMap, mapping: FloatArray) -> CubeMap:
     """
     height, width = cube_map.mask.shape
     inside = (mapping >= 0) & (mapping <= np.array([width, height], np.float32))
-    valid = inside.all(axis=2)
+    valid: BoolArray = np.asarray(inside.all(axis=2))
     at = np.where(valid[..., None], mapping, 0.5).astype(np.float64) - 0.5
     low = np.clip(np.floor(at), 0, [max(width - 2, 0), max(height - 2, 0)]).astype(np.intp)
     share = np.clip(at - low, 0, 1)
@@ -259,7 +259,8 @@ def warp_cube_map(cube_map: CubeMap, mapping: FloatArray) -> CubeMap:
             weights.append(wx * (share[..., 1] if dy else 1 - share[..., 1]))
     stacked, weight = np.stack(corners), np.stack(weights)
     spread = np.ptp(stacked[..., :3], axis=0).max(axis=-1)
-    smooth = np.stack(on_head).all(axis=0) & (spread < _SAME_SURFACE)
+    whole: BoolArray = np.asarray(np.stack(on_head).all(axis=0))
+    smooth = whole & np.asarray(spread < _SAME_SURFACE)
     nearest = weight.argmax(axis=0)[None]
     mixed = np.einsum("khw,khwc->hwc", weight, stacked)
     picked = np.take_along_axis(stacked, nearest[..., None], axis=0)[0]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.kernels.fusion import FittedSurface, Samples, average_groups, fit_surface, group_by_cell
 from mvs.stages.triangulate import Triangulation, sample_picture

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.kernels.epipolar import search_lines
 from mvs.kernels.nearest import nearest
 from mvs.kernels.subpixel import locate

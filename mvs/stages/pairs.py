@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.types import DoubleArray
 
 _MIN_SHARED_FOR_ANGLE = 20

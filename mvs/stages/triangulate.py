@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.kernels.dlt import (
     Observations,
     PointStatus,

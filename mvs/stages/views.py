@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.kernels.epipolar import TiledMap, build_tiles
 from mvs.kernels.grid import PointGrid, build_grid
 from mvs.kernels.subpixel import usable_cells

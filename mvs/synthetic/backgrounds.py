@@ -27,7 +27,8 @@ def random_background(size: tuple[int, int], rng: np.random.Generator) -> FloatA
     else:
         picture = _clutter(size, rng)
         if kind > 0.75:
-            picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1.0, size[0] / 30))
+            spread = rng.uniform(1.0, size[0] / 30)
+            picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), spread), np.float32)
     return np.maximum(picture, 0.002).astype(np.float32)
 
 

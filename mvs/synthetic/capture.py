@@ -6,7 +6,7 @@ World: metres, z up, the face looks to -y, +x is the subject's left.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -14,9 +14,9 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 from calib.camera import Camera
 from calib.colmap import write_model
-
 from mvs.kernels.raster import rasterise
 from mvs.stages.export import write_atomically
 from mvs.stages.ply import write_properties
@@ -176,7 +176,7 @@ def _camera(shot: Shot) -> Camera:
 def _backdrop(size: int, rng: np.random.Generator) -> FloatArray:
     y, x = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
     shade_of = 0.26 - 0.08 * np.hypot(x, y) + 0.004 * clouds((size, size), rng, 1.2)
-    return (shade_of[..., None] * np.array([0.95, 1.0, 1.05])).astype(np.float32)
+    return np.asarray(shade_of[..., None] * np.array([0.95, 1.0, 1.05]), np.float32)
 
 
 def _write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
@@ -232,6 +232,7 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
     head = studio.head
     world = scene.head.astype(np.float64) @ _WORLD_FROM_HEAD.T
     uvw = cube_from_cm(head.template)
+    vertex: dict[str, npt.NDArray[np.generic]]
     vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
     vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
     vertex["part"] = head.vertex_part.astype(np.uint8)
@@ -252,7 +253,7 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
 
 
 def _write_mesh(
-    path: Path, vertex: dict[str, npt.NDArray[np.generic]], faces: npt.NDArray[np.int32]
+    path: Path, vertex: Mapping[str, npt.NDArray[np.generic]], faces: npt.NDArray[np.int32]
 ) -> None:
     def write(stream: BinaryIO) -> None:
         write_properties(stream, vertex, faces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mvs.types import BoolArray, ByteArray, FloatArray
 
@@ -41,8 +42,9 @@ def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
     color = _blur(color, rng)
     if rng.random() < 0.7:
         shot = rng.uniform(0, 0.03) * np.sqrt(np.maximum(color, 0)) + rng.uniform(0, 0.006)
-        color = color + shot * rng.standard_normal(color.shape, np.float32)
-    tone = np.clip(color, 0, None)
+        noise = shot * rng.standard_normal(color.shape, np.float32)
+        color = np.asarray(color + noise, np.float32)
+    tone: npt.NDArray[np.floating] = np.clip(color, 0, None).astype(np.float64)
     if rng.random() < 0.5:  # a shoulder instead of clipping
         tone = tone * (1 + tone / 4) / (1 + tone)
     tone = np.clip(tone, 0, 1) ** (1 / rng.uniform(1.9, 2.6))

@@ -14,7 +14,7 @@ import numpy as np
 
 from mvs.types import FloatArray, IntArray
 
-# Cube of the shipped network: uvw = template position in cm * scale + offset (isotropic, 5 % margin).
+# Cube of the shipped network: uvw = template position in cm * scale + offset, a 5 % margin.
 CUBE_SCALE_PER_CM = 0.026616902916325333
 CUBE_OFFSET = (0.5, 0.563929808269576, 0.4486820788392664)
 

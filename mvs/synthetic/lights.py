@@ -1,4 +1,4 @@
-"""Light: a smooth surround in spherical harmonics, and up to three lamps, the first with a shadow."""
+"""Light: a surround in spherical harmonics, and up to three lamps, the first with a shadow."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _eyes(look: Record, rng: np.random.Generator) -> None:
     look["iris"] = iris
     look["iris_radius"], look["pupil"] = rng.uniform(0.4, 0.48), rng.uniform(0.3, 0.6)
     yaw, pitch = rng.normal(0, 0.22), rng.normal(0, 0.12)
-    gaze = (np.sin(yaw), np.sin(pitch), np.cos(yaw) * np.cos(pitch))
+    gaze = np.array([np.sin(yaw), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     look["gaze"] = gaze / np.linalg.norm(gaze)
 
 

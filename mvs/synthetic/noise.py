@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +46,7 @@ def _noise_many(points: FloatArray, volume: FloatArray) -> FloatArray:
 
 
 @numba.njit(inline="always")
-def noise(x: float, y: float, z: float, volume: FloatArray) -> tuple[float, float, float, float]:
+def noise(x: float, y: float, z: float, volume: FloatArray) -> Any:
     """Four noise values at one position (kernel form of ``noise_at``)."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
     tx, ty, tz = x - fx, y - fy, z - fz

@@ -5,7 +5,7 @@ A layer is drawn over what is there already; hair is several translucent layers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -148,9 +148,7 @@ def draw_layer(
 
 
 @numba.njit(cache=True)
-def _material(
-    kind: int, at: FloatArray, look: np.void, constants: Constants, out: FloatArray
-) -> None:
+def _material(kind: int, at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> None:
     if kind == SKIN:
         _skin(at, look, constants, out)
     elif kind == HAIR:
@@ -222,7 +220,7 @@ def _fade(frequency: float, pixel_cm: float) -> float:
 
 
 @numba.njit(cache=True)
-def _skin(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) -> None:
+def _skin(at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> None:
     volume, pixel = constants.volume, constants.pixel_cm
     x, y, z = at[3] + look.seed[0], at[4] + look.seed[1], at[5] + look.seed[2]
     a0, a1, a2, a3 = noise(x * 0.55, y * 0.55, z * 0.55, volume)
@@ -275,7 +273,7 @@ def _skin(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) 
 
 
 @numba.njit(cache=True)
-def _eye(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) -> None:
+def _eye(at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> None:
     eyes = constants.eyes
     side = 0 if (at[3] > 0) == (eyes[0, 0] > 0) else 1
     dx, dy, dz = at[3] - eyes[side, 0], at[4] - eyes[side, 1], at[5] - eyes[side, 2]
@@ -297,7 +295,7 @@ def _eye(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) -
 
 
 @numba.njit(cache=True)
-def _stuff(kind: int, at: FloatArray, look: np.void, constants: Constants, out: FloatArray) -> None:
+def _stuff(kind: int, at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> None:
     """Mouth, teeth, clothes, hats and glasses."""
     x, y, z = at[3] + look.seed[0], at[4] + look.seed[1], at[5] + look.seed[2]
     a0, a1, a2, a3 = noise(x * 0.8, y * 0.8, z * 0.8, constants.volume)
@@ -326,21 +324,21 @@ def _stuff(kind: int, at: FloatArray, look: np.void, constants: Constants, out: 
         else:
             value = look.lens[k]
         out[k] = max(value, 0.004)
-    if kind == CLOTH or kind == HAT:
+    if kind in (CLOTH, HAT):
         out[3] = 1.0 if at[12 + COVER] > 0 else 0.0
         rough = 0.12 + 0.3 * look.weave
         at[6] += rough * (b1 * fine + 0.5 * a1)
         at[7] += rough * (b2 * fine + 0.5 * a2)
         at[8] += rough * (b3 * fine + 0.5 * a3)
         _normalise(at, 6)
-    elif kind == TEETH or kind == MOUTH:
+    elif kind in (TEETH, MOUTH):
         out[4], out[5] = 0.2, 0.7
     else:
         out[4], out[5] = 0.15, 1.0
 
 
 @numba.njit(cache=True)
-def _hair(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) -> None:
+def _hair(at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> None:
     volume, pixel = constants.volume, constants.pixel_cm
     s0, s1, s2 = look.seed[0], look.seed[1], look.seed[2]
     x, y, z = at[3], at[4], at[5] - 1.0
@@ -352,7 +350,7 @@ def _hair(at: FloatArray, look: np.void, constants: Constants, out: FloatArray) 
     k = 8.0 * look.strand
     p0, p1, p2, p3 = noise(ca * k + s0, sa * k + s1, y * 0.25 + s2, volume)
     q0, q1, q2, q3 = noise(x * 1.6 + w1 + s0, y * 1.6 + w2 + s1, z * 1.6 + w3 + s2, volume)
-    r0, r1, r2, r3 = noise(ca * k * 0.3 + s1, sa * k * 0.3 + s2, y * 0.12 + s0 + 0.3 * w2, volume)
+    r0, r1, _, _ = noise(ca * k * 0.3 + s1, sa * k * 0.3 + s2, y * 0.12 + s0 + 0.3 * w2, volume)
     curl = look.curl
     fine = np.float32(_fade(look.strand, pixel))
     strand = (1.0 - curl) * (0.65 * p0 * fine + 0.5 * r0) + curl * (0.9 * q0 + 0.35 * p1 * fine)
@@ -414,7 +412,7 @@ def _light(kind: int, at: FloatArray, light: Lighting, out: FloatArray, rgb: Flo
             lit = max((cosine + wrap) / (1.0 + wrap), 0.0)
             tone = light.colors[i, k] * shadow
             rgb[k] += tone * (out[k] * lit + out[5] * shine)
-    if kind == MOUTH or kind == TEETH:
+    if kind in (MOUTH, TEETH):
         for k in range(3):
             rgb[k] *= 0.25 + 0.75 * occlusion
 
@@ -424,7 +422,7 @@ def _surround(ambient: FloatArray, k: int, x: float, y: float, z: float) -> floa
     value = ambient[0, k] + ambient[1, k] * y + ambient[2, k] * z + ambient[3, k] * x
     value += ambient[4, k] * x * y + ambient[5, k] * y * z + ambient[6, k] * (3 * z * z - 1)
     value += ambient[7, k] * x * z + ambient[8, k] * (x * x - y * y)
-    return max(value, 0.02)
+    return float(max(value, 0.02))
 
 
 @numba.njit(cache=True)

@@ -92,7 +92,8 @@ class Trainer:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         self.options = options
-        self.network = CompactNetwork(CompactConfig()).to(memory_format=torch.channels_last)
+        self.network = CompactNetwork(CompactConfig())
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.start is not None:
             _, tensors = load_checkpoint(options.start, KIND, CompactConfig)
             load_strict(self.network, tensors, options.start)

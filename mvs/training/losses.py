@@ -60,7 +60,7 @@ def losses(out: Tensor, batch: Batch) -> Losses:
 
 
 def _slope(coords: Tensor, batch: Batch, axis: int) -> Tensor:
-    """Mean distance between the steps to the next pixel along an axis, where both are on the head."""
+    """Mean distance between steps to the next pixel along an axis, where both are on the head."""
     both = batch.mask.narrow(axis, 1, batch.mask.shape[axis] - 1)
     both = both * batch.mask.narrow(axis, 0, both.shape[axis])
     difference = torch.diff(coords, dim=axis) - torch.diff(batch.coords, dim=axis)

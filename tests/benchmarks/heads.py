@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from calib.camera import Camera
 
+from calib.camera import Camera
 from mvs.types import CubeMap
 
 
