@@ -243,20 +243,14 @@ class VisionTransformer(nn.Module):
         return outputs
 
     def _grid(self, image: Tensor) -> tuple[int, int]:
-        height, width = image.shape[-2:]
         size = self.config.patch_size
-        if (
-            image.ndim != 4
-            or image.shape[1] != 3
-            or height % size
-            or width % size
-            or not image.numel()
-        ):
+        shape = tuple(image.shape)
+        is_batch = len(shape) == 4 and shape[1] == 3 and image.numel() > 0
+        if not is_batch or shape[2] % size or shape[3] % size:
             raise ValueError(
-                f"image must be (B, 3, H, W) with H and W multiples of {size}, "
-                f"got {tuple(image.shape)}"
+                f"image must be (B, 3, H, W) with H and W multiples of {size}, got {shape}"
             )
-        return height // size, width // size
+        return shape[2] // size, shape[3] // size
 
     def _split(self, tokens: Tensor, rows: int, columns: int) -> Tokens:
         patches = tokens[:, 1 + self.config.n_storage_tokens :]
