@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +17,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from mvs.network.atomic import replacing
 
 _KEY = "headmvs"
 # Published backbones hold some constants in half precision.
@@ -55,19 +55,8 @@ def save_checkpoint(path: Path, module: nn.Module, kind: str, config: Any) -> No
     tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
     header = json.dumps({"kind": kind, "config": dataclasses.asdict(config)}, sort_keys=True)
     data = safetensors.torch.save(tensors, metadata={_KEY: header})
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with replacing(path) as file:
+        file.write(data)
 
 
 def load_checkpoint(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,9 +15,10 @@ from typing import Any, BinaryIO
 
 import safetensors
 
+from mvs.network.atomic import replacing
+
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0
-
 _REMEDY = "check the connection, or fetch the file elsewhere and give it with --weights"
 
 Progress = Callable[[int, int | None], None]
@@ -114,18 +114,10 @@ def fetch_weights(
     _check_address(url, allow_local_http)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(temporary_name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                size, sha256 = _download(url, opener, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            _check_content(url, temporary, sha256, origin.sha256)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as file:
+            size, sha256 = _download(url, opener, file, progress)
+            file.flush()
+            _check_content(url, Path(file.name), sha256, origin.sha256)
     except OSError as error:
         remedy = "choose another place with --output, or free some space"
         reason = f"cannot write {path} ({error.strerror or error})"

@@ -9,22 +9,19 @@ from typing import NamedTuple
 
 import torch
 
-from mvs.network.crop import (
-    check_image,
-    empty_cube_map,
-    paste_cube_map,
-    sample_region,
-)
+from mvs.network.crop import check_image, empty_cube_map, paste_cube_map, sample_region
 from mvs.network.head_finder import FinderOptions, find_head, whole_picture
 from mvs.types import BoolArray, ByteArray, CubeMap, FloatArray, Square
 
 
 class Prediction(NamedTuple):
-    """What a network says of one crop of size S.
+    """What a network says of one crop of size S; finite everywhere, of meaning on the head only.
 
     Attributes:
         coords: (S, S, 3) float32 in [0, 1].
-        confidence: (S, S) float32, 1 sure, 0 not.
+        confidence: (S, S) float32, 1 sure, 0 not. A network that estimates the variance of its
+            coordinates (squared cube units) gives 1 / (1 + variance / 0.01^2): it falls with the
+            expected error and is a half where that is 1 % of the cube.
         mask: (S, S) bool, True on the head.
     """
 
@@ -36,19 +33,21 @@ class Prediction(NamedTuple):
 class _OneThread:
     """Keeps PyTorch at one thread per operation while any picture is being computed.
 
-    The setting is the process's, not a caller's, so it is counted: the first to enter stores it and
-    the last to leave restores it.
+    PyTorch keeps the number both for the process and for each thread, and a new thread starts from
+    the process's. So everyone who enters sets it, the first to enter stores what it was, and only
+    the last to leave restores it; a thread that left before keeps one, and is not asked again.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_inside = 0
         self._n_threads = 1
+        self._here = threading.local()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
-            if not self._n_inside:
+            if not self._n_inside and not getattr(self._here, "kept_one", False):
                 self._n_threads = torch.get_num_threads()
             self._n_inside += 1
             torch.set_num_threads(1)
@@ -58,6 +57,7 @@ class _OneThread:
         finally:
             with self._lock:
                 self._n_inside -= 1
+                self._here.kept_one = self._n_inside > 0
                 if not self._n_inside:
                     torch.set_num_threads(self._n_threads)
 
@@ -67,6 +67,12 @@ _one_thread = _OneThread()
 
 class NetworkEmbedder:
     """An ``Embedder`` around a function from a crop to its prediction.
+
+    The function, ``predict``, gets a (size, size, 3) uint8 RGB crop, black where it leaves the
+    picture, and returns a ``Prediction`` of the same size; bringing the crop to the network's range
+    and layout and the network's answer to arrays is its duty. It is called without gradients, with
+    one thread per operation, and from several threads at once, so it must keep no state. To be
+    found, heads a fifth as wide as the crop must show in the mask, and nothing else must.
 
     Every picture is computed on one core whatever the machine has, so that its bytes never depend
     on a number of threads. The methods may be called from several threads at once: to use several
@@ -93,8 +99,7 @@ class NetworkEmbedder:
 
         Args:
             name: name of the network.
-            predict: (size, size, 3) uint8 RGB -> its prediction; called without gradients, from
-                any thread.
+            predict: a crop's prediction, see above.
             size: side of the crops.
             finder: how the head is looked for.
             has_mask: whether the network tells head from background; if not, the head is taken to

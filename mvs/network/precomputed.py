@@ -11,17 +11,17 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from calib.capture import CaptureError
+from mvs.network.atomic import replacing
 from mvs.network.crop import check_image
+from mvs.network.head_finder import FinderOptions, largest_piece
 from mvs.types import ByteArray, CubeMap, FloatArray, Square
 
 # What rounding in half precision may put outside the cube.
 _TOLERANCE = 1e-3
-_MARGIN = 1.25
 _REMEDY = "write it anew, for example with `mvs embed`"
 
 AnyArray = npt.NDArray[np.generic]
@@ -59,13 +59,10 @@ class PrecomputedEmbedder:
         Raises:
             CaptureError: if the map is absent, damaged, or for a picture of another size.
         """
-        mask = self.embed(image, name=name).mask
-        n, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-        if n < 2:
+        piece = largest_piece(self.embed(image, name=name).mask)
+        if piece is None:
             return None
-        best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        left, top, width, height = (float(v) for v in stats[best, : cv2.CC_STAT_AREA])
-        return Square((left + width / 2, top + height / 2), _MARGIN * max(width, height))
+        return Square(piece[1].center, FinderOptions.margin * piece[1].side)
 
     def embed(
         self, image: ByteArray, region: Square | None = None, name: str | None = None
@@ -133,12 +130,10 @@ def write_cube_map(path: Path, cube_map: CubeMap) -> None:
     if not np.array_equal(cube_map.image_from_map, np.eye(2, 3)):
         raise ValueError("cube_map must be at the picture's resolution")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(
             file, coords=cube_map.coords, confidence=cube_map.confidence, mask=cube_map.mask
         )
-    temporary.replace(path)
 
 
 def _read_arrays(path: Path) -> dict[str, AnyArray]:
@@ -164,7 +159,8 @@ def _checked(
         raise CaptureError(path, reason, "compute the map from the picture of this capture")
     if array.dtype.kind not in "fbiu":
         raise CaptureError(path, f"`{key}` has type {array.dtype}, not numbers", _REMEDY)
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _check_range(path: Path, key: str, values: FloatArray) -> None:
