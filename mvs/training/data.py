@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mvs.synthetic.dataset import PICTURE_SIZE, decode_coords, shard_path
@@ -20,7 +19,7 @@ class Batch(NamedTuple):
     """Pictures and their labels.
 
     Attributes:
-        pictures: (B, 3, S, S) float32 in 0..255.
+        pictures: (B, 3, S, S) uint8.
         coords: (B, 3, S / 2, S / 2) float32, 0 off the head.
         mask: (B, 1, S / 2, S / 2) float32, 1 on the head.
     """
@@ -52,14 +51,12 @@ class StreamOptions:
 
 
 class ShardStream:
-    """Draws batches from a sliding window of shards; prepares the next one in the background."""
+    """Draws batches from a sliding window of shards."""
 
     def __init__(self, options: StreamOptions, batch: int) -> None:
         self.options = options
         self.batch = batch
         self._open: dict[int, np.ndarray] = {}
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[tuple[int, int, int], object] | None = None
 
     def get(self, step: int, seen: int, size: int) -> Batch:
         """The batch of one step.
@@ -69,8 +66,7 @@ class ShardStream:
             seen: pictures used before it.
             size: side of the pictures wanted, ``PICTURE_SIZE`` or half of it.
         """
-        batch = self._draw(step, seen)
-        return _to_tensors(*batch, size)
+        return to_batch(*self._draw(step, seen), size)
 
     def _draw(self, step: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.options.seed, step))
@@ -92,19 +88,31 @@ class ShardStream:
         return self._open[number]
 
 
-def _to_tensors(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
-    pictures = torch.from_numpy(records["image"]).permute(0, 3, 1, 2).float()
-    coords = torch.from_numpy(decode_coords(records["coords"])).permute(0, 3, 1, 2)
-    mask = torch.from_numpy(records["mask"].astype(np.float32))[:, None]
-    turn = torch.from_numpy(flipped)[:, None, None, None]
-    # Seen in a mirror, left becomes right in the cube too.
-    mirrored = torch.cat([1 - coords[:, :1], coords[:, 1:]], dim=1).flip(-1) * mask.flip(-1)
-    pictures = torch.where(turn, pictures.flip(-1), pictures)
-    coords = torch.where(turn, mirrored, coords)
-    mask = torch.where(turn, mask.flip(-1), mask)
-    if size != PICTURE_SIZE:
-        pictures = F.avg_pool2d(pictures, 2)
-        share = F.avg_pool2d(mask, 2)
-        coords = F.avg_pool2d(coords * mask, 2) / share.clamp(min=0.25)
-        mask = (share >= 0.5).float()
-    return Batch(pictures.contiguous(memory_format=torch.channels_last), coords, mask)
+def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
+    """Records as tensors.
+
+    Args:
+        records: (B,) of ``dataset.RECORD``.
+        flipped: (B,) bool, which to mirror; left becomes right in the cube too.
+        size: side of the pictures, ``PICTURE_SIZE`` or half of it.
+
+    Returns:
+        The batch.
+    """
+    n, half = len(records), size // 2
+    pictures = np.empty((n, size, size, 3), np.uint8)
+    labels = np.empty((n, half, half, 4), np.float32)
+    for index, (record, flip) in enumerate(zip(records, flipped, strict=True)):
+        picture, mask = record["image"], record["mask"][..., None]
+        label = np.concatenate([record["coords"] * mask, mask], axis=-1).astype(np.float32)
+        if size != PICTURE_SIZE:
+            picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+            label = cv2.resize(label, (half, half), interpolation=cv2.INTER_AREA)
+        pictures[index] = picture[:, ::-1] if flip else picture
+        labels[index] = label[:, ::-1] if flip else label
+    share = labels[..., 3:]
+    mask = (share >= 0.5).astype(np.float32)
+    coords = decode_coords(labels[..., :3] / np.maximum(share, 0.25)) * mask
+    coords[flipped, ..., :1] = (1 - coords[flipped, ..., :1]) * mask[flipped]
+    # Channels last in memory, as the network wants them.
+    return Batch(*(torch.from_numpy(a).permute(0, 3, 1, 2) for a in (pictures, coords, mask)))

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from mvs.network.checkpoint import load_checkpoint, load_strict, save_checkpoint
 from mvs.network.compact import COORDS, KIND, MASK, CompactConfig, CompactNetwork
 from mvs.synthetic.dataset import PICTURE_SIZE
-from mvs.training.data import Batch, ShardStream, StreamOptions
+from mvs.training.data import Batch, ShardStream, StreamOptions, to_batch
 from mvs.training.losses import Losses, losses
 
+# The running mean takes in the weights of every so many steps.
+_AVERAGE_EVERY = 5
 _STATE, _NEWEST = "state.safetensors", "compact.safetensors"
 
 
@@ -99,7 +101,7 @@ class Trainer:
             load_strict(self.network, tensors, options.start)
         self.mean = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(
-            _groups(self.network, options.decay), options.learning_rate, (0.9, 0.99)
+            _groups(self.network, options.decay), options.learning_rate, (0.9, 0.99), fused=True
         )
         self.step = 0
         self._resume()
@@ -144,20 +146,24 @@ class Trainer:
             group["lr"] = self.options.rate_at(self.step)
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16):
-            out = self.network(batch.pictures)
+            out = self.network(batch.pictures.float())
         terms = losses(out, batch)
         self.optimiser.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        decay = min(self.options.average, (self.step + 1) / (self.step + 10))
-        own, mean = self.network.state_dict(), self.mean.state_dict()
-        for name, value in mean.items():
+        if self.step % _AVERAGE_EVERY == 0:
+            self._average()
+        return terms
+
+    def _average(self) -> None:
+        decay = min(self.options.average, (self.step + 1) / (self.step + 10)) ** _AVERAGE_EVERY
+        own = self.network.state_dict()
+        for name, value in self.mean.state_dict().items():
             if value.is_floating_point():
                 value.lerp_(own[name], 1 - decay)
             else:
                 value.copy_(own[name])
-        return terms
 
     def _report(self, terms: Tensor, seconds: float) -> dict[str, float]:
         size, n = self.options.size_at(self.step - 1)
@@ -213,16 +219,14 @@ def validate(network: CompactNetwork, shard: Path, size: int, n_batch: int) -> d
     Returns:
         ``median`` and ``p90`` of the distance on the head (cube units), ``iou`` of the mask.
     """
-    from mvs.training.data import _to_tensors
-
     network.eval()
     records = np.load(shard, mmap_mode="r")[:192]
     distances, both, either = [], 0.0, 0.0
     for start in range(0, len(records), n_batch):
         part = np.array(records[start : start + n_batch])
-        batch = _to_tensors(part, np.zeros(len(part), bool), size)
+        batch = to_batch(part, np.zeros(len(part), bool), size)
         with torch.autocast("cpu", torch.bfloat16):
-            out = network(batch.pictures)
+            out = network(batch.pictures.float())
         distance = (out[:, COORDS] - batch.coords).norm(dim=1)
         distances.append(distance[batch.mask[:, 0] > 0])
         found = out[:, MASK] > 0
