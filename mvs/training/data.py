@@ -104,10 +104,12 @@ def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
     labels = np.empty((n, half, half, 4), np.float32)
     for index, (record, flip) in enumerate(zip(records, flipped, strict=True)):
         picture, mask = record["image"], record["mask"][..., None]
-        label = np.concatenate([record["coords"] * mask, mask], axis=-1).astype(np.float32)
+        label = np.concatenate([record["coords"] * mask, mask], axis=-1, dtype=np.float32)
         if size != PICTURE_SIZE:
             picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-            label = cv2.resize(label, (half, half), interpolation=cv2.INTER_AREA)
+            label = np.asarray(
+                cv2.resize(label, (half, half), interpolation=cv2.INTER_AREA), np.float32
+            )
         pictures[index] = picture[:, ::-1] if flip else picture
         labels[index] = label[:, ::-1] if flip else label
     share = labels[..., 3:]

@@ -23,6 +23,8 @@ from mvs.training.losses import Losses, losses
 
 # The running mean takes in the weights of every so many steps.
 _AVERAGE_EVERY = 5
+# Matrices with fewer rows or columns are left to Adam.
+_SMALLEST = 16
 _STATE, _NEWEST = "state.safetensors", "compact.safetensors"
 
 
@@ -100,9 +102,7 @@ class Trainer:
             _, tensors = load_checkpoint(options.start, KIND, CompactConfig)
             load_strict(self.network, tensors, options.start)
         self.mean = copy.deepcopy(self.network)
-        self.optimiser = torch.optim.AdamW(
-            _groups(self.network, options.decay), options.learning_rate, (0.9, 0.99), fused=True
-        )
+        self.optimiser = _Optimiser(self.network, options.learning_rate, options.decay)
         self.step = 0
         self._resume()
 
@@ -142,13 +142,12 @@ class Trainer:
                     sums, started = torch.zeros(5), time.monotonic()
 
     def _update(self, batch: Batch) -> Losses:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.rate_at(self.step)
+        self.optimiser.set_rate(self.options.rate_at(self.step))
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16):
             out = self.network(batch.pictures.float())
         terms = losses(out, batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
@@ -179,12 +178,9 @@ class Trainer:
 
     def _save(self) -> None:
         save_weights(self.options.output / _NEWEST, self.mean)
-        parameters = dict(self.network.named_parameters())
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
-        for name, parameter in parameters.items():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{key}.{name}"] = value
+        tensors |= {f"optimiser.{k}": v for k, v in self.optimiser.state().items()}
         tensors["step"] = torch.tensor(self.step)
         _save_tensors(self.options.output / _STATE, tensors)
 
@@ -199,11 +195,10 @@ class Trainer:
         for prefix, module in (("network.", self.network), ("mean.", self.mean)):
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(own)
-        for name, parameter in self.network.named_parameters():
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            found = {key: tensors.get(f"optimiser.{key}.{name}") for key in keys}
-            if found["step"] is not None:
-                self.optimiser.state[parameter] = found
+        prefix = "optimiser."
+        self.optimiser.load(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
 
 
 @torch.no_grad()
@@ -250,10 +245,62 @@ def save_weights(path: Path, network: CompactNetwork) -> None:
     save_checkpoint(path, small, KIND, network.config)
 
 
-def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+class _Optimiser:
+    """Muon for the matrices inside the network, Adam for all else.
+
+    A convolution is a matrix of its outputs by its taps; both see the same memory.
+    """
+
+    def __init__(self, network: nn.Module, rate: float, decay: float) -> None:
+        self._names: dict[str, nn.Parameter] = {}
+        self._views: list[tuple[nn.Parameter, nn.Parameter]] = []
+        matrices, others = [], []
+        for name, parameter in network.named_parameters():
+            if parameter.ndim < 2 or min(parameter.shape[0], parameter[0].numel()) < _SMALLEST:
+                others.append(parameter)
+                self._names[name] = parameter
+                continue
+            view = nn.Parameter(_as_matrix(parameter.data))
+            matrices.append(view)
+            self._names[name] = view
+            self._views.append((parameter, view))
+        self._parts: tuple[torch.optim.Optimizer, ...] = (
+            # Steps of the size that Adam would take, so that one rate serves both.
+            torch.optim.Muon(matrices, rate, decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, rate, (0.9, 0.99), weight_decay=0.0, fused=True),
+        )
+
+    def set_rate(self, rate: float) -> None:
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        for parameter, view in self._views:
+            view.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
+        for part in self._parts:
+            part.step()
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{key}.{name}": value
+            for part in self._parts
+            for name, parameter in self._names.items()
+            for key, value in part.state.get(parameter, {}).items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        for key, value in state.items():
+            kind, name = key.split(".", 1)
+            parameter = self._names[name]
+            matrix = any(parameter is view for _, view in self._views)
+            self._parts[0 if matrix else 1].state[parameter][kind] = value
+
+
+def _as_matrix(tensor: Tensor) -> Tensor:
+    """(O, ...) -> (O, n): the same memory if it is channels last."""
+    last = tensor.movedim(1, -1) if tensor.ndim > 2 else tensor
+    return last.reshape(len(tensor), -1)
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

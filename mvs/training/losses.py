@@ -12,7 +12,7 @@ from mvs.network.compact import COORDS, LOG_VARIANCE, MASK
 from mvs.training.data import Batch
 
 # Weights of the terms beside the distance, which is counted in hundredths of the cube.
-_LIKELIHOOD, _SLOPE, _MASK = 0.05, 0.5, 1.0
+_LIKELIHOOD, _SLOPE, _MASK = 0.1, 0.5, 10.0
 _SOFT = 1e-3
 
 

@@ -100,8 +100,8 @@ def neck(w, taps):
         if fused is None:
             fused = level
         else:
-            level = resize(level, fused.shape[1:], align_corners=False)
-            fused = fused + residual(level, scope(layer, "residual_layer1"))
+            finer = resize(level, fused.shape[1:], align_corners=False)
+            fused = fused + residual(finer, scope(layer, "residual_layer1"))
         fused = residual(fused, scope(layer, "residual_layer2"))
         fused = resize(fused, [2 * n for n in fused.shape[1:]], align_corners=True)
         fused = convolution(fused, scope(layer, "projection"))
