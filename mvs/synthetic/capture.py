@@ -107,10 +107,10 @@ def sitter(studio: Studio, seed: int) -> Person:
         ("freckles", 0.0, 0.3),
         ("moles", 0.0, 0.5),
         ("lip_amount", 0.4, 0.7),
-        ("brow", 0.7, 0.9),
+        ("brow", 0.95, 1.0),
         ("liner", 0.3, 0.6),
-        ("pores", 0.5, 0.9),
-        ("blotches", 0.4, 0.8),
+        ("pores", 0.8, 1.0),
+        ("blotches", 0.7, 1.0),
         ("oil", 0.3, 0.6),
         ("sparse", 0.0, 0.0),
         ("hair_gray", 0.0, 0.0),
@@ -119,7 +119,7 @@ def sitter(studio: Studio, seed: int) -> Person:
     look["skin"] = (0.52, 0.32, 0.23)
     look["lips"] = (0.40, 0.17, 0.15)
     look["shadow_amount"], look["beard"], look["stripes"] = 0.0, 0.0, 0.0
-    look["hair"], look["gloss"], look["curl"] = (0.075, 0.042, 0.024), 0.6, 0.1
+    look["hair"], look["gloss"], look["curl"] = (0.045, 0.026, 0.016), 0.6, 0.1
     look["strand"], look["cloth"] = 4.0, (0.08, 0.13, 0.2)
     look["gaze"] = (0.0, 0.0, 1.0)
     identity = np.clip(person.identity, -1.8, 1.8) * 0.75

@@ -238,7 +238,7 @@ def _skin(at: FloatArray, look: Any, constants: Constants, out: FloatArray) -> N
     lid = at[12 + LID] + 0.05 * b1
     shadow = look.shadow_amount * _step(lid, 1.3, 0.2) * (1.0 if at[4] > 3.6 else 0.35)
     line = look.liner * _step(lid, 0.20, 0.03)
-    hairy = look.brow * _step(at[12 + BROW] + 0.45 * b2 + 0.55 * fine * c2, 1.25, 0.55)
+    hairy = look.brow * _step(at[12 + BROW] + 0.3 * b2 + 0.5 * fine * c2, 1.4, 0.3)
     full = _step(look.beard, 0.35, 0.7)
     coarse = 0.9 * c1 * fine + 0.6 * b0 + 0.8 * (1.0 - full)
     grown = at[12 + BEARD] * look.beard
