@@ -98,7 +98,7 @@ def read_records(folder: Path, suffix: str) -> ModelRecords:
 def pose(quaternion: Any, translation: Any) -> DoubleArray:
     """(3, 4) from a quaternion w x y z and a translation, both checked."""
     q, t = np.array(quaternion, np.float64), np.array(translation, np.float64)
-    length = float(np.linalg.norm(q)) if np.isfinite(q).all() else 0.0
+    length = float(np.linalg.norm(q)) if (np.abs(q) < 2).all() else 0.0
     if not 0.5 < length < 2 or not np.isfinite(t).all():
         raise DamagedError("a pose is not finite or its quaternion not of unit length")
     w, x, y, z = q / length
