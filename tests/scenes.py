@@ -136,6 +136,7 @@ def make_scene(
     arc_deg: float = 80.0,
     shape: HeadShape | None = None,
     motion: DoubleArray | None = None,
+    lens: tuple[str, tuple[float, ...]] = ("PINHOLE", ()),
 ) -> Scene:
     """Render a scene.
 
@@ -145,9 +146,10 @@ def make_scene(
         arc_deg: angle between the first and the last camera.
         shape: the head.
         motion: (4, 4) rigid motion of the whole scene, cameras and all.
+        lens: COLMAP's model with two focal lengths, and its parameters of distortion.
 
     Returns:
-        The scene.
+        The scene; pictures and maps are in the distorted pixels.
     """
     shape = shape or HeadShape()
     motion = np.eye(4) if motion is None else motion
@@ -155,14 +157,15 @@ def make_scene(
     cameras, maps, images, depths = [], [], [], []
     for azimuth, elevation in _arc(n_views, arc_deg):
         pose = _look_at(azimuth, elevation)
-        points, mask = _trace(shape, pose, size)
+        linear = [2.6 * size, 2.6 * size, size / 2 + 3.0, size / 2 - 2.0]
+        camera = Camera(lens[0], size, size, np.array([*linear, *lens[1]]), pose)
+        points, mask = _trace(shape, camera)
         depths.append(np.where(mask, (points @ pose[2, :3]) + pose[2, 3], np.nan))
         coords = np.where(mask[..., None], 0.5 + points * cube_scale, 0.0).astype(np.float32)
         maps.append(CubeMap(coords, mask.astype(np.float32), mask, IDENTITY.copy()))
         images.append(_shade(shape, points, mask))
-        params = np.array([2.6 * size, 2.6 * size, size / 2 + 3.0, size / 2 - 2.0])
         moved = (np.vstack([pose, [0, 0, 0, 1]]) @ np.linalg.inv(motion))[:3]
-        cameras.append(Camera("PINHOLE", size, size, params, moved))
+        cameras.append(camera.with_pose(moved))
     names = tuple(f"view_{index:02d}.png" for index in range(n_views))
     radius = max(shape.axes) * 1.2
     return Scene(
@@ -191,7 +194,7 @@ def write_capture(scene: Scene, folder: Path) -> None:
         cv2.imwrite(str(folder / "images" / name), image[..., ::-1])
         cv2.imwrite(str(folder / "masks" / f"{name}.png"), mask.astype(np.uint8) * 255)
         params = " ".join(f"{value:.17g}" for value in camera.params)
-        cameras.append(f"{index} PINHOLE {camera.width} {camera.height} {params}\n")
+        cameras.append(f"{index} {camera.model} {camera.width} {camera.height} {params}\n")
         pose = " ".join(f"{value:.17g}" for value in _quaternion(camera.rotation))
         shift = " ".join(f"{value:.17g}" for value in camera.translation)
         poses.append(f"{index} {pose} {shift} {index} {name}\n\n")
@@ -262,14 +265,13 @@ def _look_at(azimuth: float, elevation: float, distance: float = 0.7) -> DoubleA
     return np.column_stack([rotation, -rotation @ (towards * distance)])
 
 
-def _trace(shape: HeadShape, pose: DoubleArray, size: int) -> tuple[DoubleArray, BoolArray]:
+def _trace(shape: HeadShape, camera: Camera) -> tuple[DoubleArray, BoolArray]:
     """Where rays through the pixel centres meet the surface; (H, W, 3) and a mask."""
-    focal, cx, cy = 2.6 * size, size / 2 + 3.0, size / 2 - 2.0
-    xs, ys = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-    rays = np.stack([(xs - cx) / focal, (ys - cy) / focal, np.ones_like(xs)], axis=-1)
-    rays = rays @ pose[:, :3]
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    center = -pose[:, :3].T @ pose[:, 3]
+    size = (camera.height, camera.width)
+    xs, ys = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    pixels = np.column_stack([xs.ravel(), ys.ravel()])
+    rays = camera.unproject(pixels).reshape(*size, 3)
+    center = camera.center
     # March to the first place inside, bisect, then Newton.
     far = np.linalg.norm(center)
     steps = np.linspace(far - 0.16, far + 0.16, 65)

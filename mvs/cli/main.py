@@ -106,6 +106,11 @@ def _run_command(name: str, arguments: list[str]) -> int:
         if isinstance(error, ValueError) and "--debug" in arguments:
             raise
         return _complain(" ".join(str(error).split()), _BAD_INPUT)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", _BAD_INPUT)
     return int(code or 0)
 
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from mvs.synthetic.dataset import PICTURE_SIZE, decode_coords, shard_path
 
+# A shard takes a minute or so to render.
+_LONGEST_WAIT_S = 900
+
 
 class Batch(NamedTuple):
     """Pictures and their labels.
@@ -51,9 +54,18 @@ class StreamOptions:
 
 
 class ShardStream:
-    """Draws batches from a sliding window of shards."""
+    """Draws batches from a sliding window of shards.
+
+    Raises:
+        ValueError: if the folder holds no shard, or one that is due does not come.
+    """
 
     def __init__(self, options: StreamOptions, batch: int) -> None:
+        if not shard_path(options.folder, 0).is_file():
+            raise ValueError(
+                f"{options.folder}: holds no {shard_path(options.folder, 0).name}; "
+                "make shards with mvs synthesize training"
+            )
         self.options = options
         self.batch = batch
         self._open: dict[int, np.ndarray] = {}
@@ -82,8 +94,12 @@ class ShardStream:
     def _shard(self, number: int) -> np.ndarray:
         if number not in self._open:
             path = shard_path(self.options.folder, number)
+            waited = 0
             while not path.exists():
+                if waited >= _LONGEST_WAIT_S:
+                    raise ValueError(f"{path}: did not come within {_LONGEST_WAIT_S} s")
                 time.sleep(1.0)
+                waited += 1
             self._open[number] = np.load(path, mmap_mode="r")
         return self._open[number]
 

@@ -57,18 +57,27 @@ class TrainOptions:
     validation: Path | None = None
     start: Path | None = None
     n_shards: int = 40
-    small_steps: int = 3000
-    steps: int = 3000
+    small_steps: int = 2600
+    steps: int = 2400
     small_batch: int = 48
-    batch: int = 24
-    learning_rate: float = 1.5e-3
-    warm_up: int = 300
+    batch: int = 16
+    learning_rate: float = 2.5e-3
+    warm_up: int = 100
     decay: float = 0.03
     average: float = 0.998
     checkpoint_every: int = 250
     reuse: float = 4.0
     threads: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"n_shards": 1, "small_batch": 1, "batch": 1, "warm_up": 1, "threads": 1}
+        least |= {"small_steps": 0, "steps": 0, "checkpoint_every": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if not (self.learning_rate > 0 and self.reuse > 0 and 0 <= self.average < 1):
+            raise ValueError("learning_rate and reuse must be positive, average in [0, 1)")
 
     def size_at(self, step: int) -> tuple[int, int]:
         """Side of the pictures and their number at a step."""
@@ -90,12 +99,26 @@ class TrainOptions:
 
 
 class Trainer:
-    """Network, running mean, optimiser and the step they are at."""
+    """Network, running mean, optimiser and the step they are at.
+
+    Raises:
+        ValueError: if there are no shards.
+        CheckpointError: if the checkpoint to start from cannot be used.
+    """
 
     def __init__(self, options: TrainOptions) -> None:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         self.options = options
+        self._streams = {
+            batch: ShardStream(
+                StreamOptions(
+                    options.data, options.n_shards, reuse=options.reuse, seed=options.seed
+                ),
+                batch,
+            )
+            for batch in {options.small_batch, options.batch}
+        }
         self.network = CompactNetwork(CompactConfig())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.start is not None:
@@ -112,16 +135,7 @@ class Trainer:
         Yields:
             After every checkpoint, figures of the steps since the one before.
         """
-        options = self.options
-        streams = {
-            batch: ShardStream(
-                StreamOptions(
-                    options.data, options.n_shards, reuse=options.reuse, seed=options.seed
-                ),
-                batch,
-            )
-            for batch in {options.small_batch, options.batch}
-        }
+        options, streams = self.options, self._streams
 
         def fetch(step: int) -> Batch:
             size, batch = options.size_at(step)

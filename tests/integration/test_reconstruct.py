@@ -1,0 +1,294 @@
+"""The real command on captures on disk whose geometry is known exactly."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from plyfile import PlyData
+from scipy.spatial.transform import Rotation
+
+from mvs.pipeline import STAGES
+from tests.scenes import make_scene, write_capture, write_cube_maps
+
+LENS = ("OPENCV", (-0.12, 0.05, 0.002, -0.001))
+CLOUD_FIELDS = [
+    *("x", "y", "z", "nx", "ny", "nz", "red", "green", "blue"),
+    *("confidence", "n_views", "u", "v", "w", "quality"),
+]
+
+
+def mvs(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "mvs", *map(str, arguments)],
+        env=dict(os.environ, **environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def write_scene(scene, folder):
+    write_capture(scene, folder / "capture")
+    write_cube_maps(scene, folder / "maps")
+    return folder / "capture", folder / "maps"
+
+
+def reconstruct(capture, maps, output, *more, **environment):
+    return mvs(
+        *("reconstruct", capture, "--output", output),
+        *("--embedder", "precomputed", "--cube-maps", maps, *more),
+        **environment,
+    )
+
+
+def read_ply(path):
+    data = PlyData.read(str(path))
+    return data, np.column_stack([data["vertex"][k] for k in "xyz"]).astype(np.float64)
+
+
+def distance_mm(scene, path):
+    return 1000 * scene.distance(read_ply(path)[1])
+
+
+def unseen_mm(scene, path):
+    """How far the surface that two views see is from the points, per surface point."""
+    from scipy.spatial import cKDTree
+
+    middle = range(1, len(scene.cameras) - 1)
+    surface = np.concatenate([scene.surface_points(view)[::7] for view in middle])
+    return 1000 * cKDTree(read_ply(path)[1]).query(surface)[0]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(6, 160)
+
+
+@pytest.fixture(scope="module")
+def paths(scene, tmp_path_factory):
+    return write_scene(scene, tmp_path_factory.mktemp("exact"))
+
+
+@pytest.fixture(scope="module")
+def result(paths, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out") / "deep" / "er"
+    done = reconstruct(*paths, output)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # not a terminal: no progress bars
+    return output, done.stdout
+
+
+def test_exact_maps_give_exact_points(scene, result):
+    output, _ = result
+    for name, median, high in (("points.ply", 0.02, 0.2), ("cloud.ply", 0.05, 0.5)):
+        error = distance_mm(scene, output / name)
+        assert len(error) > 2000
+        assert np.median(error) < median
+        assert np.percentile(error, 95) < high
+    # A pixel is 1.7 mm wide here.
+    assert np.percentile(unseen_mm(scene, output / "points.ply"), 95) < 2.5
+    error = distance_mm(scene, output / "mesh.ply")
+    assert np.median(error) < 0.3
+    assert np.percentile(unseen_mm(scene, output / "mesh.ply"), 90) < 3.0
+
+
+def test_normals_and_coordinates_are_the_surface_s(scene, result):
+    for name, degrees in (("cloud.ply", 4), ("mesh.ply", 8)):
+        data, points = read_ply(result[0] / name)
+        normals = np.column_stack([data["vertex"][k] for k in ("nx", "ny", "nz")])
+        np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-3)
+        cosine = (normals * scene.normals(points)).sum(axis=1)
+        assert np.median(np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))) < degrees
+        coords = np.column_stack([data["vertex"][k] for k in "uvw"])
+        error = np.linalg.norm(coords - scene.coords(points), axis=1) / scene.cube_scale
+        assert 1000 * np.median(error) < 0.5
+
+
+def test_files_are_what_other_programs_read(result):
+    import open3d
+
+    output, _ = result
+    assert sorted(path.name for path in output.iterdir()) == [
+        *("cloud.ply", "mesh.ply", "points.ply", "run.json"),
+    ]
+    for path in output.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    for name in ("points.ply", "cloud.ply", "mesh.ply"):
+        header = (output / name).read_bytes()[:80]
+        assert header.startswith(b"ply\nformat binary_little_endian 1.0\n")
+        vertex = PlyData.read(str(output / name))["vertex"]
+        assert [p.name for p in vertex.properties] == CLOUD_FIELDS
+    mesh = open3d.io.read_triangle_mesh(str(output / "mesh.ply"))
+    assert len(mesh.triangles) > 1000
+    assert mesh.has_vertex_colors()
+    assert mesh.has_vertex_normals()
+
+
+def test_the_record_says_what_was_done(result, paths):
+    output, text = result
+    record = json.loads((output / "run.json").read_text())
+    assert record["embedder"] == "precomputed"
+    assert list(record["seconds"]) == list(STAGES)
+    assert record["counts"]["views"] == 6
+    assert record["options"]["match"]["stride"] == 2
+    assert record["peak_memory_mb"] > 50
+    assert record["versions"]["numpy"] == np.__version__
+    assert len(record["inputs"]) == 6
+    faces = PlyData.read(str(output / "mesh.ply"))["face"].count
+    assert record["counts"]["faces"] == faces
+    assert f"{faces:,}" in text
+
+
+def test_same_bytes_for_one_thread_and_two_and_again(paths, tmp_path):
+    digests = []
+    for run, threads in enumerate((1, 2, 2)):
+        done = reconstruct(*paths, tmp_path / str(run), "--threads", threads)
+        assert done.returncode == 0, done.stderr
+        files = [tmp_path / str(run) / f"{name}.ply" for name in ("points", "cloud", "mesh")]
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+    assert digests[0] == digests[1] == digests[2]
+
+
+def test_until_stops_early_and_says_so(paths, tmp_path):
+    done = reconstruct(*paths, tmp_path / "out", "--until", "triangulate", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["points.ply", "run.json"]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["until"] == "triangulate"
+
+
+def test_distorted_pictures(tmp_path):
+    """Maps in distorted pixels; a lens ignored would shift points by many millimetres."""
+    scene = make_scene(6, 160, lens=LENS)
+    output = tmp_path / "out"
+    done = reconstruct(*write_scene(scene, tmp_path), output)
+    assert done.returncode == 0, done.stderr
+    error = distance_mm(scene, output / "points.ply")
+    assert len(error) > 2000
+    assert np.median(error) < 0.1
+    assert np.percentile(error, 90) < 0.5
+
+
+def test_the_frame_and_unit_are_the_calibration_s(tmp_path):
+    """A capture in another frame: everything moves along."""
+    motion = np.eye(4)
+    motion[:3, :3] = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    motion[:3, 3] = [12.0, -7.0, 30.0]
+    scene = make_scene(5, 128, motion=motion)
+    output = tmp_path / "out"
+    done = reconstruct(*write_scene(scene, tmp_path), output)
+    assert done.returncode == 0, done.stderr
+    assert np.median(distance_mm(scene, output / "points.ply")) < 0.05
+    # At 30 m from the origin, float32 resolves 2 micrometres.
+    assert np.median(distance_mm(scene, output / "cloud.ply")) < 0.1
+
+
+def test_what_is_masked_out_is_not_reconstructed(scene, paths, tmp_path):
+    capture, maps = tmp_path / "capture", paths[1]
+    shutil.copytree(paths[0], capture)
+    for view, name in enumerate(scene.names):
+        upper = scene.cube_maps[view].mask.copy()
+        upper &= scene.cube_maps[view].coords[..., 1] > 0.5
+        cv2.imwrite(str(capture / "masks" / f"{name}.png"), upper.astype(np.uint8) * 255)
+    done = reconstruct(capture, maps, tmp_path / "out", "--until", "fuse")
+    assert done.returncode == 0, done.stderr
+    points = read_ply(tmp_path / "out" / "cloud.ply")[1]
+    assert len(points) > 1000
+    assert scene.coords(points)[:, 1].min() > 0.49
+
+
+def failing(done, *words):
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("mvs: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_inputs_that_are_not_there(paths, tmp_path):
+    capture, maps = paths
+    failing(reconstruct(tmp_path / "no", maps, tmp_path / "o"), str(tmp_path / "no"))
+    failing(reconstruct(capture, tmp_path / "no", tmp_path / "o"), str(tmp_path / "no"))
+    failing(mvs("reconstruct", capture, "--output", tmp_path / "o", "--weights", "no.st"), "no.st")
+    failing(
+        mvs("reconstruct", capture, "--output", tmp_path / "o", "--embedder", "precomputed"),
+        "cube",
+    )
+
+
+def test_a_map_that_is_missing_or_of_another_size(scene, paths, tmp_path):
+    maps = tmp_path / "maps"
+    shutil.copytree(paths[1], maps)
+    broken = maps / f"{scene.names[2]}.npz"
+    broken.unlink()
+    failing(reconstruct(paths[0], maps, tmp_path / "o"), broken.name)
+    np.savez(broken, coords=np.zeros((5, 5, 3), np.float32))
+    failing(reconstruct(paths[0], maps, tmp_path / "o"), broken.name, "(5, 5, 3)")
+    broken.write_bytes(b"PK not a zip")
+    failing(reconstruct(paths[0], maps, tmp_path / "o"), broken.name)
+
+
+def test_a_result_that_cannot_be_written(paths, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    failing(reconstruct(*paths, tmp_path / "file"), str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_missing_picture_is_left_out_with_a_warning(scene, paths, tmp_path):
+    capture = tmp_path / "capture"
+    shutil.copytree(paths[0], capture)
+    (capture / "images" / scene.names[5]).unlink()
+    done = reconstruct(capture, paths[1], tmp_path / "out", "--until", "triangulate")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: ")
+    assert scene.names[5] in done.stderr
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["counts"]["views"] == 5
+    assert record["warnings"]
+
+
+def test_views_that_do_not_overlap(tmp_path):
+    """The front from one camera, the back from the other."""
+    scene = make_scene(2, 96, arc_deg=180.0)
+    failing(reconstruct(*write_scene(scene, tmp_path), tmp_path / "out"), "directions")
+
+
+def test_poses_that_contradict_the_pictures(scene, paths, tmp_path):
+    """Every camera rolled by an angle of its own: what was there before stays."""
+    rolled = []
+    for index, camera in enumerate(scene.cameras):
+        roll = Rotation.from_rotvec([0, 0, 1.0 + 1.3 * index]).as_matrix()
+        rolled.append(camera.with_pose(roll @ camera.cam_from_world))
+    write_capture(dataclasses.replace(scene, cameras=tuple(rolled)), tmp_path / "capture")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mesh.ply").write_text("precious")
+    failing(reconstruct(tmp_path / "capture", paths[1], tmp_path / "out"), "poses")
+    assert (tmp_path / "out" / "mesh.ply").read_text() == "precious"
+
+
+def test_embed_writes_what_precomputed_reads(scene, paths, result, tmp_path):
+    """The exact maps through `mvs embed` and back give the same points."""
+    done = mvs(
+        *("embed", paths[0], "--output", tmp_path / "maps", "--quiet"),
+        *("--embedder", "precomputed", "--cube-maps", paths[1]),
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "maps" / f"{scene.names[0]}.npz") as file:
+        assert file["coords"].dtype == np.float32
+        np.testing.assert_array_equal(file["mask"], scene.cube_maps[0].mask)
+    done = reconstruct(paths[0], tmp_path / "maps", tmp_path / "out", "--until", "triangulate")
+    assert done.returncode == 0, done.stderr
+    first, second = result[0] / "points.ply", tmp_path / "out" / "points.ply"
+    assert first.read_bytes() == second.read_bytes()
