@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from mvs.training.losses import Losses, losses
 
 # The running mean takes in the weights of every so many steps.
 _AVERAGE_EVERY = 5
-# Matrices with fewer rows or columns are left to Adam.
-_SMALLEST = 16
+# Matrices with fewer rows or columns are left to Adam: the first and the last layer.
+_SMALLEST = 28
 _STATE, _NEWEST = "state.safetensors", "compact.safetensors"
 
 
@@ -50,6 +50,7 @@ class TrainOptions:
         reuse: times a picture is seen before newer shards are waited for.
         threads: of PyTorch.
         seed: of initial weights and batches.
+        network: its size.
     """
 
     data: Path
@@ -69,6 +70,7 @@ class TrainOptions:
     reuse: float = 4.0
     threads: int = 1
     seed: int = 0
+    network: CompactConfig = field(default_factory=CompactConfig)
 
     def __post_init__(self) -> None:
         least = {"n_shards": 1, "small_batch": 1, "batch": 1, "warm_up": 1, "threads": 1}
@@ -119,7 +121,7 @@ class Trainer:
             )
             for batch in {options.small_batch, options.batch}
         }
-        self.network = CompactNetwork(CompactConfig())
+        self.network = CompactNetwork(options.network)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.start is not None:
             _, tensors = load_checkpoint(options.start, KIND, CompactConfig)
@@ -308,7 +310,10 @@ class _Optimiser:
             kind, name = key.split(".", 1)
             parameter = self._names[name]
             matrix = any(parameter is view for _, view in self._views)
-            self._parts[0 if matrix else 1].state[parameter][kind] = value
+            # The fused step needs the parameter's strides.
+            same = value.shape == parameter.shape
+            kept = torch.empty_like(parameter).detach().copy_(value) if same else value
+            self._parts[0 if matrix else 1].state[parameter][kind] = kept
 
 
 def _as_matrix(tensor: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mvs.network.compact import load_compact
+from mvs.synthetic.dataset import shard_path
+from mvs.training.loop import Trainer, TrainOptions
+
+
+@pytest.fixture
+def options(shards, small, tmp_path):
+    return TrainOptions(
+        data=shards,
+        output=tmp_path / "run",
+        validation=shard_path(shards, 1),
+        n_shards=1,
+        small_steps=4,
+        steps=2,
+        small_batch=6,
+        batch=3,
+        learning_rate=5e-3,
+        warm_up=2,
+        checkpoint_every=2,
+        network=small,
+    )
+
+
+def test_stopped_and_gone_on_is_the_same_as_never_stopped(options, tmp_path):
+    whole = list(Trainer(options).run())
+    parts = replace(options, output=tmp_path / "parts")
+    stopped = Trainer(parts).run()
+    first = next(stopped)
+    stopped.close()
+    rest = list(Trainer(parts).run())
+    assert [report["step"] for report in [first, *rest]] == [2, 4, 6]
+    for one, two in zip(whole, [first, *rest], strict=True):
+        assert one | {"seconds": 0} == two | {"seconds": 0}
+    for name in ("state.safetensors", "compact.safetensors"):
+        a, b = load_file(options.output / name), load_file(parts.output / name)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert torch.equal(a[key], b[key]), key
+
+
+def test_a_run_that_is_over_stays_as_it_is(options):
+    list(Trainer(options).run())
+    before = (options.output / "compact.safetensors").read_bytes()
+    assert list(Trainer(options).run()) == []
+    assert (options.output / "compact.safetensors").read_bytes() == before
+
+
+def test_another_seed_is_another_network(options, tmp_path):
+    list(Trainer(options).run())
+    other = replace(options, output=tmp_path / "other", seed=1)
+    list(Trainer(other).run())
+    a, b = (load_file(path / "compact.safetensors") for path in (options.output, other.output))
+    assert any(not torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.slow
+def test_it_learns_pictures_it_has_not_seen(options):
+    """Colour is the coordinate: 100 steps are enough to find disc and coordinates."""
+    longer = replace(
+        options, small_steps=100, steps=0, small_batch=12, checkpoint_every=100, average=0.9
+    )
+    (report,) = list(Trainer(longer).run())
+    assert report["median"] < 0.05  # the mean coordinate is off by 0.15
+    assert report["iou"] > 0.9
+
+
+def test_what_is_written_is_an_embedder(options, shards):
+    list(Trainer(options).run())
+    embedder = load_compact(options.output / "compact.safetensors")
+    record = np.load(shard_path(shards, 1))[0]
+    found = embedder.embed(record["image"])
+    assert found.coords.shape == (256, 256, 3)
+
+
+def test_training_goes_on_from_given_weights(options, tmp_path):
+    list(Trainer(options).run())
+    start = options.output / "compact.safetensors"
+    trainer = Trainer(replace(options, output=tmp_path / "next", start=start))
+    assert trainer.step == 0
+    stored = load_file(start)
+    for name, tensor in trainer.network.state_dict().items():
+        assert torch.equal(tensor, stored[name].to(tensor.dtype)), name
+
+
+def test_the_rate_rises_and_falls(options):
+    longer = replace(options, small_steps=100, steps=100, warm_up=20)
+    rates = [longer.rate_at(step) for step in range(200)]
+    assert np.argmax(rates) in (19, 20)
+    assert max(rates) == pytest.approx(options.learning_rate, rel=1e-6)
+    assert (np.diff(rates[:20]) > 0).all()
+    assert (np.diff(rates[20:]) < 0).all()
+    assert rates[-1] < 0.02 * options.learning_rate
+
+
+@pytest.mark.parametrize(
+    "bad", [{"batch": 0}, {"threads": 0}, {"learning_rate": 0.0}, {"average": 1.0}, {"reuse": 0.0}]
+)
+def test_bad_options_are_refused(options, bad):
+    with pytest.raises(ValueError, match="must be"):
+        replace(options, **bad)
