@@ -83,7 +83,8 @@ def load_checkpoint(
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(path, "holds no network configuration", remedy) from None
     if found != kind:
-        raise CheckpointError(path, f"holds a {found} network, not {kind}", remedy)
+        shown = " ".join(str(found).split())
+        raise CheckpointError(path, f"holds a {shown} network, not {kind}", remedy)
     try:
         return config_from_dict(config_type, values), tensors
     except (TypeError, ValueError) as error:

@@ -49,8 +49,15 @@ class CompactConfig:
     head_width: int = 64
 
     def __post_init__(self) -> None:
-        if self.size % 32 or len(self.widths) != 5 or len(self.depths) != 3:
-            raise ValueError(f"size must be a multiple of 32, with 5 widths and 3 depths: {self}")
+        counts = (self.size, *self.widths, *self.depths, self.n_attention, self.head_width)
+        if not all(type(count) is int for count in counts):
+            raise ValueError(f"sizes must be whole numbers: {self}")
+        if len(self.widths) != 5 or len(self.depths) != 3:
+            raise ValueError(f"5 widths and 3 depths are needed: {self}")
+        if min(self.size, *self.widths, self.head_width) < 1 or min(counts) < 0:
+            raise ValueError(f"sizes must be positive: {self}")
+        if self.size % 32:
+            raise ValueError(f"size must be a multiple of 32: {self}")
         if self.widths[-1] % self.head_width:
             raise ValueError(f"the last width must be a multiple of head_width: {self}")
 

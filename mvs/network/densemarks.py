@@ -94,9 +94,9 @@ def load_network(path: Path, config: DenseMarksConfig | None = None) -> DenseMar
     Raises:
         CheckpointError: if the file is absent, damaged, or does not fit the network.
     """
+    tensors, _ = read_tensors(path)
     network = DenseMarks(config or DenseMarksConfig())
     constants = [name for name, _ in network.named_buffers()]
-    tensors, _ = read_tensors(path)
     load_strict(network, tensors, path, constants)
     return network.eval()
 

@@ -28,6 +28,7 @@ class DownloadError(ValueError):
     """A checkpoint that could not be fetched; str is one line."""
 
     def __init__(self, url: str, reason: str, remedy: str) -> None:
+        reason = " ".join(reason.split())
         super().__init__(f"{url}: {reason}; {remedy}")
         self.url = url
         self.reason = reason
@@ -108,7 +109,7 @@ def fetch_weights(
     if name not in PUBLIC_WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(PUBLIC_WEIGHTS)}, got {name!r}")
     origin = PUBLIC_WEIGHTS[name]
-    url = url or origin.url
+    url = origin.url if url is None else url
     path = output or cached_path(name)
     opener = urllib.request.build_opener(_SafeRedirects(allow_local_http))
     _check_address(url, allow_local_http)
@@ -137,9 +138,25 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         _check_address(newurl, self._allow_local_http)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
+    def http_error_302(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any
+    ) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
 
 def _check_address(url: str, allow_local_http: bool) -> None:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        url.encode("ascii")
+    except ValueError as error:
+        reason = f"not an address ({str(error).partition(':')[0]})"
+        raise DownloadError(url, reason, "give one that starts with https://") from None
     is_local = parts.scheme == "http" and parts.hostname == "127.0.0.1"
     if parts.scheme != "https" and not (allow_local_http and is_local):
         raise DownloadError(url, "not an https address", "give one that starts with https://")
@@ -156,7 +173,9 @@ def _download(
         reason = f"the server answers {error.code} {error.reason}"
         error.close()
         raise DownloadError(url, reason, _REMEDY) from None
-    except (OSError, http.client.HTTPException) as error:
+    except DownloadError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"cannot be reached ({getattr(error, 'reason', error)})"
         raise DownloadError(url, reason, _REMEDY) from None
     with answer:

@@ -130,21 +130,26 @@ def write_cube_map(path: Path, cube_map: CubeMap) -> None:
     if not np.array_equal(cube_map.image_from_map, np.eye(2, 3)):
         raise ValueError("cube_map must be at the picture's resolution")
     path.parent.mkdir(parents=True, exist_ok=True)
+    on_head = cube_map.mask
+    coords = np.where(on_head[..., None], cube_map.coords, np.float32(0))
+    confidence = np.where(on_head, cube_map.confidence, np.float32(0))
     with replacing(path) as file:
-        np.savez_compressed(
-            file, coords=cube_map.coords, confidence=cube_map.confidence, mask=cube_map.mask
-        )
+        np.savez_compressed(file, coords=coords, confidence=confidence, mask=on_head)
 
 
 def _read_arrays(path: Path) -> dict[str, AnyArray]:
     if not path.is_file():
         raise CaptureError(path, "no cube map for this picture", "compute one per picture")
+    # zipfile raises RuntimeError for what is encrypted or compressed in an unknown way.
+    damage = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
-            return {key: file[key] for key in ("coords", "confidence", "mask") if key in file}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            with file:
+                return {key: file[key] for key in ("coords", "confidence", "mask") if key in file}
+    except damage as error:
         reason = str(error).partition("\n")[0]
         raise CaptureError(path, f"not a readable .npz file ({reason})", _REMEDY) from None
 
