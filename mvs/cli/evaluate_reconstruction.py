@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -55,10 +56,19 @@ def run(options: Options) -> None:
     capture = read_capture(options.capture, options.images, options.masks)
     evaluations = evaluate(capture, results, measured)
     if options.json is not None:
-        write_json(options.json, {name: asdict(e) for name, e in evaluations.items()})
+        write_json(options.json, {name: _plain(asdict(e)) for name, e in evaluations.items()})
     if not options.quiet:
         warn(capture.warnings)
         _print(evaluations)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: no infinity, no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _results(path: Path) -> list[Path]:

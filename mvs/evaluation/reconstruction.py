@@ -47,8 +47,12 @@ class EvaluationOptions:
         unknown = sorted(set(self.parts) - set(PART_NAMES))
         if unknown or not self.parts:
             raise ValueError(f"parts must be of {', '.join(PART_NAMES)}, got {self.parts}")
-        if not self.thresholds_mm or min(self.thresholds_mm) <= 0:
+        if not self.thresholds_mm or not all(value > 0 for value in self.thresholds_mm):
             raise ValueError(f"thresholds_mm must be positive, got {self.thresholds_mm}")
+        if self.n_samples < 1 or not self.cube_mm > 0:
+            raise ValueError(
+                f"n_samples and cube_mm must be positive, got {self.n_samples}, {self.cube_mm}"
+            )
         if self.unit not in UNIT_MM:
             raise ValueError(f"unit must be one of {', '.join(UNIT_MM)}, got {self.unit}")
 
@@ -137,17 +141,22 @@ class _Result:
         try:
             vertex, faces = read_properties(path)
         except (ValueError, OSError) as error:
-            raise CaptureError(
-                path, f"not a readable PLY ({error})", "give a cloud or a mesh"
-            ) from None
+            raise CaptureError(path, str(error), "give a cloud or a mesh in PLY") from None
+        if not {"x", "y", "z"} <= vertex.keys():
+            raise CaptureError(path, "holds no x y z", "give a cloud or a mesh in PLY")
         points = np.column_stack([vertex[name] for name in "xyz"]).astype(np.float64)
         if not len(points) or not np.isfinite(points).all():
             raise CaptureError(path, "holds no points, or some not finite", "reconstruct it again")
         coords = np.full(points.shape, np.nan, np.float32)
-        if "u" in vertex:
+        if {"u", "v", "w"} <= vertex.keys():
             coords = np.column_stack([vertex[name] for name in "uvw"]).astype(np.float32)
         if faces is None or not len(faces):
             return _Result(points, coords, None)
+        if faces.min() < 0 or faces.max() >= len(points):
+            raise CaptureError(path, "holds a face whose corner is no vertex", "export it again")
+        edges = np.diff(points[faces], axis=1)
+        if not np.cross(edges[:, 0], edges[:, 1]).any():
+            raise CaptureError(path, "holds only faces without area", "reconstruct it again")
         picked, weights = sample_faces(points, faces, options.n_samples, 1)
         corners = faces[picked]
         return _Result(
@@ -181,6 +190,7 @@ def _evaluate_one(
     if not len(accurate):
         accurate, near_parts = np.array([np.inf]), np.array([-1])
     off = np.linalg.norm(result.coords - nearest.coords, axis=1)[asked]
+    off = off[np.isfinite(off)]
     by_part = {
         name: (
             _spread(accurate[near_parts == index]),
@@ -205,6 +215,8 @@ def _wanted(parts: Any, options: EvaluationOptions) -> BoolArray:
 def _spread(values: DoubleArray) -> Spread:
     if not len(values):
         return Spread(float("nan"), float("nan"), float("nan"), 0)
+    if np.isinf(values).any():  # nothing to measure
+        return Spread(float("inf"), float("inf"), float("inf"), 0)
     median, high = np.quantile(values, [0.5, 0.9])
     return Spread(float(values.mean()), float(median), float(high), len(values))
 

@@ -107,13 +107,12 @@ class Truth:
         """Which points (N, 3) most of the views that see them see among hair."""
         among, seeing = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
         for view in self.capture.views:
-            hair = self._hair(view)
-            if hair is None:
-                continue
             inside, row, column = _inside(view, points)
             seen = self._sees(view, points, inside)
             seeing += seen
-            among += seen & hair[row, column]
+            hair = self._hair(view)
+            if hair is not None:
+                among += seen & hair[row, column]
         return np.asarray((2 * among > seeing) & (seeing > 0))
 
     def _hair(self, view: View) -> BoolArray | None:

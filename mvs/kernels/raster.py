@@ -36,6 +36,7 @@ def rasterise(
     faces: IntArray,
     size: tuple[int, int],
     cull_back: bool = True,
+    orthographic: bool = False,
 ) -> RasterBuffers:
     """Rasterise projected triangles; the nearest face wins, ties go to the lowest index.
 
@@ -45,6 +46,7 @@ def rasterise(
         faces: (F, 3) vertex indices, counter-clockwise seen from outside.
         size: (height, width) of the picture.
         cull_back: skip faces that show their back.
+        orthographic: the projection was parallel: depth and weights are linear in the picture.
 
     Returns:
         The buffers; barycentric weights are perspective-correct.
@@ -69,7 +71,7 @@ def rasterise(
         np.ascontiguousarray(pixels, np.float64),
         np.ascontiguousarray(depths, np.float64),
         np.ascontiguousarray(faces, np.int32),
-        cull_back,
+        (cull_back, orthographic),
         face,
         barycentric,
         depth,
@@ -97,12 +99,13 @@ def _rasterise(
     pixels: DoubleArray,
     depths: DoubleArray,
     faces: IntArray,
-    cull_back: bool,
+    options: tuple[bool, bool],
     face: IntArray,
     barycentric: FloatArray,
     depth: FloatArray,
 ) -> None:
     height, width = face.shape
+    cull_back, orthographic = options
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         za, zb, zc = depths[a], depths[b], depths[c]
@@ -121,24 +124,33 @@ def _rasterise(
         high_y = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
         if low_x > high_x or low_y > high_y:
             continue
-        inverse_area = 1.0 / area
+        sign = 1.0 if area > 0 else -1.0
         for row in range(low_y, high_y + 1):
             y = row + 0.5
             for column in range(low_x, high_x + 1):
                 x = column + 0.5
-                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) * inverse_area
-                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * inverse_area
-                wc = 1.0 - wa - wb
-                if wa < 0 or wb < 0 or wc < 0:
+                # Each edge's function is, but for its sign, the same to the last bit in the
+                # face on its other side: no pixel centre falls between two neighbours.
+                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) * sign
+                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * sign
+                wc = ((ax - x) * (by - y) - (ay - y) * (bx - x)) * sign
+                total = wa + wb + wc
+                if wa < 0 or wb < 0 or wc < 0 or not total > 0:
                     continue
-                pa, pb, pc = wa / za, wb / zb, wc / zc
-                z = 1.0 / (pa + pb + pc)
+                pa, pb, pc = wa / total, wb / total, wc / total
+                if orthographic:
+                    z = np.float32(pa * za + pb * zb + pc * zc)
+                else:
+                    pa, pb, pc = pa / za, pb / zb, pc / zc
+                    inverse = pa + pb + pc
+                    z = np.float32(1.0 / inverse)
+                    pa, pb, pc = pa / inverse, pb / inverse, pc / inverse
                 if z < depth[row, column]:
                     depth[row, column] = z
                     face[row, column] = f
-                    barycentric[row, column, 0] = pa * z
-                    barycentric[row, column, 1] = pb * z
-                    barycentric[row, column, 2] = pc * z
+                    barycentric[row, column, 0] = pa
+                    barycentric[row, column, 1] = pb
+                    barycentric[row, column, 2] = pc
 
 
 @numba.njit(cache=True)

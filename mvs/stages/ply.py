@@ -74,7 +74,9 @@ def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
             return vertex, None
         names = [p.name for p in data["face"].properties]
         lists = list(data["face"].data[next(n for n in names if n.startswith("vertex_ind"))])
-    except (PlyParseError, KeyError, StopIteration, OSError) as error:
+    except OSError as error:
+        raise ValueError(f"not a readable PLY file ({error.strerror or error})") from error
+    except (PlyParseError, KeyError, StopIteration) as error:
         raise ValueError(f"not a readable PLY file ({error})") from error
     if any(len(corners) != 3 for corners in lists):
         raise ValueError("holds faces that are no triangles")

@@ -51,6 +51,11 @@ class DatasetOptions:
     seed: int = 1
     workers: int = 1
 
+    def __post_init__(self) -> None:
+        for name, least in (("n_shards", 1), ("people_per_shard", 1), ("seed", 0), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
 
 def shard_path(folder: Path, number: int) -> Path:
     """Where shard ``number`` lies."""

@@ -111,7 +111,7 @@ def load_head(path: Path) -> Head:
                 landmarks=data["landmarks68"].astype(np.int32),
                 ranges=ranges,
             )
-    except (OSError, KeyError, BadZipFile, ValueError) as error:
+    except (OSError, EOFError, KeyError, BadZipFile, ValueError) as error:
         raise ValueError(
             f"{path}: not a packed ICT-FaceKit head ({error}); give the npz file with --head"
         ) from error

@@ -99,7 +99,8 @@ def cast_shadow(vertices: FloatArray, faces: IntArray, direction: FloatArray) ->
     rows = np.stack([right * scale, down * scale, -direction.astype(np.float64)])
     shift = np.array([half, half, 100.0]) - rows @ center
     seen = vertices @ rows.T + shift
-    buffers = rasterise(seen[:, :2], seen[:, 2], faces, (_SHADOW_SIZE, _SHADOW_SIZE), False)
+    size = (_SHADOW_SIZE, _SHADOW_SIZE)
+    buffers = rasterise(seen[:, :2], seen[:, 2], faces, size, False, orthographic=True)
     transform = np.concatenate([rows, shift[:, None]], axis=1).astype(np.float32)
     return ShadowMap(buffers.depth, transform)
 

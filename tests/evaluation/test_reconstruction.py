@@ -344,34 +344,17 @@ BROKEN = {
     "folder": lambda path: path.mkdir(),
     "no points": lambda path: write_points(path, np.zeros((0, 3))),
     "not finite": lambda path: write_points(path, np.array([[0, 0, 0], [np.nan, 0, 0]])),
-}
-RAW_ERRORS = {
-    "no z": (missing_column, "KeyError: 'z'"),
-    "u alone": (
-        lambda path: write_points(path, np.full((2, 3), 0.1), u=np.ones(2)),
-        "KeyError: 'v'",
+    "no z": missing_column,
+    "faces without area": lambda path: write_mesh(
+        path, np.zeros((3, 3)), np.array([[0, 1, 2]], np.int32)
     ),
-    "faces without area": (
-        lambda path: write_mesh(path, np.zeros((3, 3)), np.array([[0, 1, 2]], np.int32)),
-        "ValueError of numpy's choice: probabilities are NaN",
-    ),
-    "corners out of range": (
-        lambda path: write_mesh(path, np.eye(3), np.array([[0, 1, 7]], np.int32)),
-        "IndexError",
+    "corners out of range": lambda path: write_mesh(
+        path, np.eye(3), np.array([[0, 1, 7]], np.int32)
     ),
 }
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        *(pytest.param(write, id=name) for name, write in BROKEN.items()),
-        *(
-            pytest.param(write, id=name, marks=pytest.mark.xfail(strict=True, reason=reason))
-            for name, (write, reason) in RAW_ERRORS.items()
-        ),
-    ],
-)
+@pytest.mark.parametrize("write", [pytest.param(write, id=name) for name, write in BROKEN.items()])
 def test_results_that_cannot_be_read(ball, tmp_path, write):
     path = tmp_path / "result.ply"
     write(path)
@@ -381,7 +364,6 @@ def test_results_that_cannot_be_read(ball, tmp_path, write):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="a quantile of infinity is NaN, and numpy warns")
 def test_a_result_of_which_nothing_counts_has_no_precision(ball, tmp_path):
     back = Truth(ball).sample(2000).positions
     back = back[back[:, 2] < -0.08]  # no view sees the back
@@ -406,16 +388,8 @@ def test_parts_that_no_two_views_see(ball, tmp_path):
         ({"thresholds_mm": (1.0, 0.0)}, "thresholds_mm must be positive"),
         ({"thresholds_mm": (-1.0,)}, "thresholds_mm must be positive"),
         ({"unit": "inch"}, "unit must be one of m, cm, mm"),
-        pytest.param(
-            {"thresholds_mm": (float("nan"),)},
-            "thresholds_mm",
-            marks=pytest.mark.xfail(strict=True, reason="NaN is not below zero"),
-        ),
-        pytest.param(
-            {"n_samples": 0},
-            "n_samples",
-            marks=pytest.mark.xfail(strict=True, reason="not checked; ends in 'check poses'"),
-        ),
+        ({"thresholds_mm": (float("nan"),)}, "thresholds_mm"),
+        ({"n_samples": 0}, "n_samples"),
     ],
 )
 def test_impossible_options_are_refused(bad, message):

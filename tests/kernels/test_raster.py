@@ -132,9 +132,6 @@ def square_with_a_seam(corner, other):
     return pixels, np.array([[0, 1, 2], [1, 0, 3]], np.int32)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="wc = 1 - wa - wb rounds below 0 on an edge, in both faces that share it"
-)
 @pytest.mark.parametrize(("corner", "other"), [((6.0, 0.0), (0.0, 0.0)), ((11.0, 3.0), (0.0, 7.0))])
 def test_no_gap_where_pixel_centres_lie_on_a_shared_edge(corner, other):
     pixels, faces = square_with_a_seam(corner, other)
@@ -229,12 +226,7 @@ def test_bad_shapes():
     [
         1.0,
         0.7,
-        pytest.param(
-            0.1,
-            marks=pytest.mark.xfail(
-                strict=True, reason="the depth is kept as float32, and 0.1 < float32(0.1)"
-            ),
-        ),
+        0.1,
     ],
 )
 def test_ties_go_to_the_lowest_index(depth):

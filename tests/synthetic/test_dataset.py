@@ -183,7 +183,6 @@ def test_a_bad_head_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="DatasetOptions checks nothing")
 @pytest.mark.parametrize(
     "bad", [{"n_shards": -1}, {"people_per_shard": 0}, {"seed": -1}, {"workers": 0}]
 )

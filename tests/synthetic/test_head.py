@@ -85,10 +85,7 @@ def test_the_cube_is_isotropic_and_turned_as_documented(studio):
     [
         "absent",
         "text",
-        pytest.param(
-            "empty",
-            marks=pytest.mark.xfail(strict=True, reason="EOFError of an empty file is not caught"),
-        ),
+        "empty",
         "folder",
         "array",
         "incomplete",
