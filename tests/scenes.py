@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from calib.camera import Camera
-from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray
+from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, IntArray
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -213,6 +213,17 @@ def write_cube_maps(scene: Scene, folder: Path) -> None:
             confidence=cube_map.confidence,
             mask=cube_map.mask,
         )
+
+
+def unit_ball(rows: int, columns: int) -> tuple[DoubleArray, IntArray]:
+    """Positions (V, 3) on the unit sphere, poles along y, and counter-clockwise faces."""
+    polar = np.linspace(0, np.pi, rows + 1)[:, None]
+    turn = np.arange(columns) * 2 * np.pi / columns
+    unit = [np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)]
+    i, j = (k.ravel() for k in np.indices((rows, columns)))
+    a, b = i * columns + j, i * columns + (j + 1) % columns
+    faces = [np.stack([a, a + columns, b], 1), np.stack([b, a + columns, b + columns], 1)]
+    return np.stack(unit, -1).reshape(-1, 3), np.concatenate(faces).astype(np.int32)
 
 
 def perturb(scene: Scene, bias: float, noise: float, seed: int = 0) -> list[CubeMap]:

@@ -13,6 +13,7 @@ from calib.camera import Camera
 from calib.capture import Capture
 from calib.colmap import read_capture, write_model
 from mvs.stages.ply import write_properties
+from tests.scenes import unit_ball
 
 RADIUS = 0.1
 SIZE = 120
@@ -72,13 +73,8 @@ def blobs(seed: int, share: float = 0.7) -> np.ndarray:
 
 def ball_mesh(rows: int = 120, columns: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Positions (V, 3) in metres and counter-clockwise faces."""
-    polar = np.linspace(0, np.pi, rows + 1)[:, None]
-    turn = np.arange(columns) * 2 * np.pi / columns
-    unit = [np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)]
-    i, j = (k.ravel() for k in np.indices((rows, columns)))
-    a, b = i * columns + j, i * columns + (j + 1) % columns
-    faces = [np.stack([a, a + columns, b], 1), np.stack([b, a + columns, b + columns], 1)]
-    return RADIUS * np.stack(unit, -1).reshape(-1, 3), np.concatenate(faces).astype(np.int32)
+    unit, faces = unit_ball(rows, columns)
+    return RADIUS * unit, faces
 
 
 def write_mesh(path: Path, points: np.ndarray, faces: np.ndarray, **columns: np.ndarray) -> Path:

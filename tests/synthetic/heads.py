@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.scenes import unit_ball
+
 EYES = ((3.2, 4.0, 7.7), (-3.2, 4.0, 7.7))
 EXPRESSIONS = (
     "browDown_L",
@@ -89,14 +91,8 @@ def _inner_parts() -> list[tuple[tuple[float, float, float], float]]:
 
 
 def _ball(center: tuple[float, float, float], radius: float) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = 8, 12
-    polar = np.linspace(0, np.pi, rows + 1)[:, None]
-    turn = np.arange(columns) * 2 * np.pi / columns
-    unit = [np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)]
-    i, j = (k.ravel() for k in np.indices((rows, columns)))
-    a, b = i * columns + j, i * columns + (j + 1) % columns
-    faces = [np.stack([a, a + columns, b], 1), np.stack([b, a + columns, b + columns], 1)]
-    return np.stack(unit, -1).reshape(-1, 3) * radius + center, np.concatenate(faces)
+    unit, faces = unit_ball(8, 12)
+    return unit * radius + center, faces
 
 
 def _modes(vertices: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

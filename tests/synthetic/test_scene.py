@@ -10,6 +10,7 @@ from mvs.synthetic.lights import ambient_occlusion, cast_shadow, harmonics
 from mvs.synthetic.noise import VOLUME, noise_at
 from mvs.synthetic.regions import ear, hair_height, vertex_regions
 from mvs.synthetic.scene import build_scene, merge
+from tests.scenes import unit_ball
 from tests.synthetic.test_people import GLASSES
 from tests.synthetic.test_render import HAIR, person_of
 
@@ -22,14 +23,9 @@ def posed_of(studio):
 
 
 def ball(radius=8.0, rows=40, columns=60):
-    polar = np.linspace(0, np.pi, rows + 1)[:, None]
-    turn = np.arange(columns) * 2 * np.pi / columns
-    unit = [np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)]
-    i, j = (k.ravel() for k in np.indices((rows, columns)))
-    a, b = i * columns + j, i * columns + (j + 1) % columns
-    faces = [np.stack([a, a + columns, b], 1), np.stack([b, a + columns, b + columns], 1)]
-    unit = np.stack(unit, -1).reshape(-1, 3).astype(np.float32)
-    return radius * unit, unit, np.concatenate(faces).astype(np.int32)
+    unit, faces = unit_ball(rows, columns)
+    unit = unit.astype(np.float32)
+    return radius * unit, unit, faces
 
 
 def test_patches_are_skin_subdivided_once(studio):
