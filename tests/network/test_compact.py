@@ -232,17 +232,32 @@ def test_mask_is_where_the_logit_is_positive(logit, is_head):
 
 def test_coordinates_stay_in_the_cube():
     with torch.inference_mode():
-        found = predict(answers(u=-0.3, v=0.25, w=1.2), crops(1)[0])
+        found = predict(answers(u=-0.3, v=-0.1, w=1.2), crops(1)[0])
     assert found.coords.dtype == np.float32
-    np.testing.assert_allclose(found.coords - (0, 0.25, 1), 0, atol=1e-6)
+    # The mirrored picture says 1.3: the mean is the middle.
+    np.testing.assert_allclose(found.coords - (0.5, 0, 1), 0, atol=1e-6)
+
+
+def test_a_mirrored_picture_has_the_mirrored_answer(network):
+    crop = crops(1)[0]
+    with torch.inference_mode():
+        plain = predict(network, crop)
+        mirrored = predict(network, np.ascontiguousarray(crop[:, ::-1]))
+    expected = plain.coords[:, ::-1].copy()
+    expected[..., 0] = 1 - expected[..., 0]
+    np.testing.assert_allclose(mirrored.coords, expected, atol=1e-6)
+    np.testing.assert_allclose(mirrored.confidence, plain.confidence[:, ::-1], rtol=1e-5)
 
 
 def test_prediction_is_the_network_s_answer_at_the_crop_s_resolution(network):
-    """Bilinear between the centres of the answer's pixels, written out."""
+    """Mean with the mirrored answer, bilinear between its pixels' centres, written out."""
     crop = crops(1)[0]
     with torch.inference_mode():
         found = predict(network, crop)
         out = network(as_batch(crop[None]))[0].double().numpy()
+        turned = network(as_batch(crop[None, :, ::-1].copy()))[0].double().numpy()[..., ::-1]
+    turned = np.stack([1 - turned[0], *turned[1:]])
+    out = (out + turned) / 2
     assert found.coords.shape == (64, 64, 3)
     assert found.confidence.shape == found.mask.shape == (64, 64)
     place = np.clip((np.arange(64) + 0.5) / 2 - 0.5, 0, 31)
