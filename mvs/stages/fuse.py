@@ -21,6 +21,8 @@ from mvs.stages.triangulate import Triangulation, sample_picture
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray, PointCloud
 
 _PROBES = 4000
+# Power of the cosine by which views share in a colour: few views count, so detail is kept.
+_HEAD_ON = 8
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def fuse(
 
     Returns:
         The cloud: at most one point per voxel; normals towards the cameras that see the point,
-        colours averaged over those, ``n_views`` their number.
+        colours averaged over those, mostly the ones that see it head-on, ``n_views`` their number.
 
     Raises:
         ReconstructionError: if no point is confirmed by enough views.
@@ -232,7 +234,7 @@ def _look(
     for camera, image, sees in zip(cameras, images, seen, strict=True):
         rows = np.flatnonzero(sees)
         cosine = np.einsum("nk,nk->n", normals[rows], _unit(camera.center - points[rows]))
-        share = np.maximum(cosine, 0.05) ** 2
+        share = np.maximum(cosine, 0.05) ** _HEAD_ON
         pixels, _ = camera.project(points[rows])
         total[rows] += share[:, None] * sample_picture(image, np.nan_to_num(pixels))
         weight[rows] += share
