@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
@@ -47,7 +46,7 @@ class Options:
 def run(options: Options) -> None:
     """Run the command."""
     from calib.colmap import read_capture
-    from mvs.cli.show import warn
+    from mvs.cli.show import plain_json, warn
     from mvs.evaluation.reconstruction import evaluate
     from mvs.pipeline import write_json
 
@@ -56,19 +55,10 @@ def run(options: Options) -> None:
     capture = read_capture(options.capture, options.images, options.masks)
     evaluations = evaluate(capture, results, measured)
     if options.json is not None:
-        write_json(options.json, {name: _plain(asdict(e)) for name, e in evaluations.items()})
+        write_json(options.json, {name: plain_json(asdict(e)) for name, e in evaluations.items()})
     if not options.quiet:
         warn(capture.warnings)
         _print(evaluations)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can say: no infinity, no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _results(path: Path) -> list[Path]:

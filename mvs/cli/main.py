@@ -27,6 +27,9 @@ COMMANDS = {
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
+    "evaluate embedder": Command(
+        "mvs.cli.evaluate_embedder", "compare an embedder's maps with a capture's ground truth"
+    ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
     ),

@@ -1,9 +1,11 @@
-"""Progress bars and tables, on stderr; silent with ``--quiet`` or where nobody looks."""
+"""Progress bars, tables, warnings, and what JSON can say."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -64,3 +66,12 @@ def warn(lines: Sequence[str]) -> None:
 
     for line in lines:
         sys.stderr.write(f"warning: {line}\n")
+
+
+def plain_json(value: Any) -> Any:
+    """What JSON can say: no infinity, no NaN."""
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

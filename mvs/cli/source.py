@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class EmbedderOptions:
     """A capture and what embeds it.
 
     Attributes:
         capture: folder with images/ and a COLMAP model in sparse/0.
-        output: folder for the results.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
         embedder: compact (shipped), densemarks (fetch it first) or precomputed (needs --cube-maps).
@@ -31,7 +30,6 @@ class SourceOptions:
     """
 
     capture: Positional[Path]
-    output: Path
     images: Path | None = None
     masks: Path | None = None
     embedder: Literal["compact", "densemarks", "precomputed"] = "compact"
@@ -76,3 +74,14 @@ class SourceOptions:
         limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
         numba.set_num_threads(min(self.threads, limit))
         cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(EmbedderOptions):
+    """A capture, what embeds it, and where the results go.
+
+    Attributes:
+        output: folder for the results.
+    """
+
+    output: Path

@@ -94,14 +94,18 @@ class Truth:
         """
         counts = np.zeros(len(points), np.int32)
         for view in self.capture.views:
-            inside, row, column = _inside(view, points)
-            mask, hair = view.load_mask(), self._hair(view)
-            kept = np.ones((view.camera.height, view.camera.width), np.bool_)
-            kept = kept if mask is None else mask
-            kept = kept if hair is None else kept & ~hair
-            inside &= kept[row, column]
-            counts += self._sees(view, points, inside)
+            counts += self.visible(view, points)
         return counts
+
+    def visible(self, view: View, points: DoubleArray) -> BoolArray:
+        """Which surface points (N, 3) a view sees, inside its mask and not below hair."""
+        inside, row, column = _inside(view, points)
+        mask, hair = view.load_mask(), self._hair(view)
+        if mask is not None:
+            inside &= mask[row, column]
+        if hair is not None:
+            inside &= ~hair[row, column]
+        return self._sees(view, points, inside)
 
     def on_hair(self, points: DoubleArray) -> BoolArray:
         """Which points (N, 3) most of the views that see them see among hair."""

@@ -1,0 +1,160 @@
+"""The evaluation of embedders, with embedders whose errors are known exactly."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from calib.colmap import read_capture
+from mvs.cli import main
+from mvs.evaluation.embedder import (
+    EmbedderEvaluationOptions,
+    evaluate_embedder,
+    sparsification_error,
+)
+from mvs.network.crop import paste_cube_map
+from mvs.network.precomputed import write_cube_map
+from mvs.types import CubeMap, Square
+from tests.evaluation.captures import CUBE_PER_METRE, RADIUS, SIZE, setting, write_ball
+
+FEW = EmbedderEvaluationOptions(n_points=3000)
+SCENE = setting(4)
+
+
+class BallEmbedder:
+    """Sees the ball exactly, turned about its y axis by an angle of each view's own."""
+
+    name = "ball"
+    wants_distorted = False
+    size = 240
+
+    def __init__(self, turns=(0.0, 0.0, 0.0, 0.0), shrink=0):
+        self.turns, self.shrink = turns, shrink
+
+    def find_head(self, image, name=None):
+        x, y = SCENE.cameras[int(name[0])].project(np.zeros((1, 3)))[0][0]
+        return Square((float(x), float(y)), 1.2 * SIZE * 1.9 * 2 * RADIUS / 0.49)
+
+    def embed(self, image, region=None, name=None):
+        index = int(name[0])
+        camera = SCENE.cameras[index]
+        step = region.side / self.size
+        corner = np.array(region.center) - region.side / 2
+        y, x = np.mgrid[: self.size, : self.size] + 0.5
+        pixels = np.column_stack([x.ravel(), y.ravel()]) * step + corner
+        rays = camera.unproject(pixels)
+        along = -rays @ camera.center
+        inside = RADIUS**2 - (camera.center @ camera.center - along**2)
+        mask = (inside > 0).reshape(self.size, self.size)
+        points = camera.center + (along - np.sqrt(np.maximum(inside, 0)))[:, None] * rays
+        turn = self.turns[index]
+        R = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+        coords = (0.5 + points @ R.T * CUBE_PER_METRE).astype(np.float32)
+        if self.shrink:
+            kernel = np.ones((2 * self.shrink + 1,) * 2, np.uint8)
+            mask = cv2.erode(mask.astype(np.uint8), kernel) > 0
+        affine = np.array([[step, 0, corner[0]], [0, step, corner[1]]])
+        coords = coords.reshape(self.size, self.size, 3)
+        return CubeMap(np.clip(coords, 0, 1), mask.astype(np.float32), mask, affine)
+
+
+@pytest.fixture(scope="module")
+def ball(tmp_path_factory):
+    return write_ball(tmp_path_factory.mktemp("ball"), SCENE)
+
+
+def test_exact_maps_have_no_error(ball):
+    result = evaluate_embedder(ball, BallEmbedder(), FEW)
+    assert {pair.part for pair in result.pairs} == {"face", "head_neck"}
+    for pair in result.pairs:
+        assert pair.epe_median < 0.1  # of 512
+        assert pair.found > 0.95
+        assert min(pair.pck) > (0.95 if pair.angle_deg[1] <= 60 else 0.9)  # grazing
+    assert result.cube_error_mm["face"] < 0.1
+
+
+def test_what_all_views_get_wrong_alike_is_found_in_the_cube_only(ball):
+    turn = 0.05
+    result = evaluate_embedder(ball, BallEmbedder((turn,) * 4), FEW)
+    assert max(pair.epe_median for pair in result.pairs) < 1.0
+    # A place at distance r from the axis moves by 2 r sin(turn / 2); on the front r is near R.
+    assert 0.6 < result.cube_error_mm["face"] / (1000 * 2 * RADIUS * np.sin(turn / 2)) < 1.0
+
+
+def test_what_views_get_wrong_apart_is_found_in_pixels(ball):
+    """A view turned by an angle sees every point beside its place by radius times angle."""
+    turn = 0.06
+    result = evaluate_embedder(ball, BallEmbedder((0.0, turn, 0.0, turn)), FEW)
+    focal, distance = 1.9 * 512, 0.5
+    expected = turn * RADIUS * focal / (distance - RADIUS)
+    (near,) = (p for p in result.pairs if p.part == "face" and p.angle_deg == (30.0, 45.0))
+    assert 0.5 * expected < near.epe_median < 1.1 * expected
+    head = 2 * RADIUS * focal / distance
+    shares = [np.clip(bound * head / near.epe_median, 0, 2) for bound in FEW.pck]
+    assert near.pck[0] < 0.3
+    assert near.pck[2] > 0.9
+    assert shares[0] < 1 < shares[2]
+
+
+def test_points_that_the_mask_leaves_out_are_not_found(ball):
+    whole = evaluate_embedder(ball, BallEmbedder(), FEW)
+    less = evaluate_embedder(ball, BallEmbedder(shrink=12), FEW)
+    for one, two in zip(whole.pairs, less.pairs, strict=True):
+        assert one.n == two.n
+        assert two.found < one.found - 0.01
+        assert two.pck[2] <= two.found
+
+
+def test_the_embedder_does_not_see_the_capture_s_masks(tmp_path):
+    """Half of the picture is masked out; the predicted ball is whole: an IoU of a half."""
+    half = np.zeros((SIZE, SIZE), bool)
+    half[:, : SIZE // 2 + 4] = True
+    masks = []
+    for camera in SCENE.cameras:
+        y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+        rays = camera.unproject(np.column_stack([x.ravel(), y.ravel()]))
+        off = np.linalg.norm(np.cross(camera.center, rays), axis=1)
+        masks.append((off < RADIUS).reshape(SIZE, SIZE) & half)
+    capture = write_ball(tmp_path, setting(4, masks=tuple(masks)))
+    result = evaluate_embedder(capture, BallEmbedder(), FEW)
+    assert result.mask_iou == pytest.approx(0.5, abs=0.03)
+
+
+def test_sparsification_against_a_slow_reference():
+    rng = np.random.default_rng(0)
+    errors, confidence = rng.random(40), rng.random(40)
+    total = 0.0
+    for dropped in range(40):
+        by_confidence = sorted(range(40), key=lambda k: confidence[k])[dropped:]
+        by_error = sorted(range(40), key=lambda k: -errors[k])[dropped:]
+        total += errors[by_confidence].mean() - errors[by_error].mean()
+    expected = total / 40 / errors.mean()
+    assert sparsification_error(errors, confidence) == pytest.approx(expected, rel=1e-9)
+    assert sparsification_error(errors, -errors) == pytest.approx(0, abs=1e-12)
+    assert sparsification_error(errors, errors) > expected
+
+
+def test_the_command_prints_and_writes_figures(ball, tmp_path, capfd):
+    embedder = BallEmbedder()
+    for view in read_capture(ball.path).views:
+        image = view.load_image()
+        part = embedder.embed(image, embedder.find_head(image, view.name), view.name)
+        write_cube_map(tmp_path / "maps" / f"{view.name}.npz", paste_cube_map(part, SIZE, SIZE))
+    words = ["--embedder", "precomputed", "--cube-maps", str(tmp_path / "maps")]
+    path = tmp_path / "figures.json"
+    code = main.run(["evaluate", "embedder", str(ball.path), *words, "--json", str(path)])
+    out, _ = capfd.readouterr()
+    assert code == 0
+    assert "PCK@0.05" in out
+    figures = json.loads(path.read_text())
+    assert figures["mask_iou"] is None  # the capture has no masks
+    assert figures["cube_error_mm"]["face"] < 0.5
+
+
+@pytest.mark.parametrize(
+    "bad", [{"parts": ("nose",)}, {"parts": ()}, {"n_points": 0}, {"angles_deg": (30.0, 15.0)}]
+)
+def test_impossible_options_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        EmbedderEvaluationOptions(**bad)
