@@ -92,6 +92,11 @@ def read_records(folder: Path, suffix: str) -> ModelRecords:
         except (ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:
             reason = str(error).partition("\n")[0]
             raise DamagedError(f"{path.name}: unreadable entry ({reason})") from None
+    seen: set[str] = set()
+    for image in records.images.values():
+        if image.name in seen:
+            raise DamagedError(f"images{suffix}: two images have the name {image.name!r}")
+        seen.add(image.name)
     return records
 
 

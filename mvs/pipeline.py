@@ -13,20 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from calib.capture import Capture, CaptureError
+from calib.files import replacing
 from mvs.errors import ReconstructionError
-from mvs.stages.embed import EmbedOptions, embed_views
-from mvs.stages.export import write_atomically, write_cloud, write_mesh
+from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
+from mvs.stages.export import write_cloud, write_mesh
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh
 from mvs.stages.pairs import PairOptions, choose_pairs
-from mvs.stages.triangulate import TriangulateOptions, triangulate
+from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, triangulate
 from mvs.types import Embedder
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "mesh")
+RESULTS = ("points.ply", "cloud.ply", "mesh.ply", "run.json")
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
 # (stage, steps done, steps in all)
@@ -75,12 +77,13 @@ def reconstruct(
     """Reconstruct a capture into a folder.
 
     Writes ``points.ply`` (triangulated), ``cloud.ply`` (fused), ``mesh.ply`` and ``run.json``, each
-    as soon as it is known; all in the frame and unit of the calibration.
+    as soon as it is known; all in the frame and unit of the calibration. Results of an earlier run
+    stay until there are new points, and go then.
 
     Args:
         capture: views with cameras.
         embedder: gives pixels their cube coordinates.
-        output: folder, made where absent; files of an earlier run are replaced.
+        output: folder, made where absent.
         options: of the stages.
         until: last stage to run.
         progress: called with stage, steps done and steps in all.
@@ -113,12 +116,8 @@ def reconstruct(
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document, whole or not at all."""
-    data = (json.dumps(document, indent=2) + "\n").encode()
-
-    def write(stream: BinaryIO) -> None:
-        stream.write(data)
-
-    write_atomically(path, write)
+    with replacing(path) as stream:
+        stream.write((json.dumps(document, indent=2) + "\n").encode())
 
 
 def _stages(
@@ -129,6 +128,7 @@ def _stages(
         views = embed_views(capture.views, embedder, options.embed, step)
         run.count(views=len(views.cameras), views_with_head=int(views.head.agrees.sum()))
         _warn_of_lost_views(capture, views.head.agrees.tolist(), run.report)
+        _check_masks(capture, views, run.report)
     if run.is_over("embed"):
         return
     with run.stage("pairs"):
@@ -149,9 +149,12 @@ def _stages(
     if run.is_over("match"):
         return
     with run.stage("triangulate"):
+        head = (views.head.center, views.head.radius)
         points = triangulate(
-            views.cube_maps, views.cameras, views.images, matches, options.triangulate
+            views.cube_maps, views.cameras, views.images, matches, options.triangulate, head
         )
+        if not len(points.cloud):
+            raise nothing_triangulated()
         run.count(points=len(points.cloud), **points.status_counts)
         run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path))
     if run.is_over("triangulate"):
@@ -198,8 +201,11 @@ class _Run:
         self.report.counts |= counts
 
     def write(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a result and note it."""
+        """Write a result and note it; what an earlier run made of older ones goes."""
         write(path)
+        if not self.report.files:
+            for stale in RESULTS[RESULTS.index(path.name) + 1 :]:
+                (path.parent / stale).unlink(missing_ok=True)
         self.report.files.append(path)
 
     def is_over(self, stage: str) -> bool:
@@ -215,8 +221,10 @@ def prepare_output(output: Path) -> None:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_atomically(output / ".writable", lambda _: None)
-        (output / ".writable").unlink()
+        probe = output / ".writable"
+        with replacing(probe):
+            pass
+        probe.unlink()
     except OSError as error:
         reason = f"cannot be written to ({error.strerror or error})"
         raise CaptureError(output, reason, "choose another --output") from None
@@ -233,11 +241,35 @@ def peak_memory_mb() -> float:
 def _warn_of_lost_views(capture: Capture, agrees: list[bool], report: Report) -> None:
     lost = [view.name for view, agree in zip(capture.views, agrees, strict=True) if not agree]
     if lost:
-        shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         report.warnings.append(
             f"the head was not found in {len(lost)} views, which take its place from the others: "
-            f"{shown}"
+            f"{_some(lost)}"
         )
+
+
+def _check_masks(capture: Capture, views: EmbeddedViews, report: Report) -> None:
+    """Warn of views whose mask leaves nothing of the head.
+
+    Raises:
+        ReconstructionError: if that is true of all but one.
+    """
+    pairs = zip(capture.views, views.cube_maps, strict=True)
+    empty = [v.name for v, m in pairs if v.mask_path is not None and not m.mask.any()]
+    if len(capture.views) - len(empty) < 2:
+        raise ReconstructionError(
+            f"the masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "
+            f"{_some(empty)}",
+            "0 is what they leave out; check them, or take the masks folder away",
+        )
+    if empty:
+        report.warnings.append(
+            f"masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "
+            f"{_some(empty)}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _record(

@@ -106,8 +106,6 @@ def _run_command(name: str, arguments: list[str]) -> int:
             return options
         code = module.run(options)
     except (CaptureError, ReconstructionError, ValueError) as error:
-        if isinstance(error, ValueError) and "--debug" in arguments:
-            raise
         return _complain(" ".join(str(error).split()), _BAD_INPUT)
     except OSError as error:
         if isinstance(error, BrokenPipeError):

@@ -123,7 +123,7 @@ class Truth:
         """(H, W) bool, where hair covers a picture; None where the truth has no hair."""
         import cv2
 
-        path = self.capture.path / "gt" / "hair" / f"{Path(view.name).stem}.png"
+        path = (self.capture.path / "gt" / "hair" / view.name).with_suffix(".png")
         if not path.is_file():
             return None
         coverage = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

@@ -30,6 +30,7 @@ class PointStatus(IntEnum):
     BEHIND_CAMERA = 3
     LARGE_ERROR = 4
     SMALL_ANGLE = 5
+    FAR_FROM_HEAD = 6
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,25 @@ def lattice_normals(
     normals = np.zeros((len(flat), 3), np.float32)
     if len(flat) == 0:
         return normals
-    columns = np.diff(np.unique(flat % shape[1]))
-    stride = int(columns.min()) if len(columns) else 1
+    stride = lattice_stride(flat, shape[1])
     row_of = np.full(shape[:2], -1, np.int32)
     row_of.ravel()[flat] = np.arange(len(flat), dtype=np.int32)
     _lattice_normals(flat, points, row_of, stride, np.asarray(center, np.float64), normals)
     return normals
+
+
+def lattice_stride(flat: IntArray, width: int) -> int:
+    """Distance in pixels between neighbours of a regular lattice.
+
+    Args:
+        flat: (N,) int32 flat pixels (row * W + column) on the lattice.
+        width: of the map.
+
+    Returns:
+        The smallest distance between columns; 1 where there is only one.
+    """
+    columns = np.diff(np.unique(flat % width))
+    return int(columns.min()) if len(columns) else 1
 
 
 @numba.njit(cache=True, error_model="numpy", parallel=True)

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mvs.network.atomic import replacing
+from calib.files import replacing
 
 _KEY = "headmvs"
 # Published backbones hold some constants in half precision.

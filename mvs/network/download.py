@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import safetensors
 
-from mvs.network.atomic import replacing
+from calib.files import replacing
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0

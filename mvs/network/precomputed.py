@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.capture import CaptureError
-from mvs.network.atomic import replacing
+from calib.files import replacing
 from mvs.network.crop import check_image
 from mvs.network.head_finder import FinderOptions, largest_piece
 from mvs.types import ByteArray, CubeMap, FloatArray, Square

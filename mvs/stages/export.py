@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from calib.files import replacing
 from mvs.stages.ply import read_ply, write_ply
 from mvs.types import IntArray, Mesh, PointCloud
 
@@ -28,7 +27,8 @@ def write_cloud(cloud: PointCloud, path: Path) -> None:
         OSError: if the file cannot be written; an older one is then left as it was.
     """
     exporter = _exporter(path)
-    write_atomically(path, lambda stream: exporter(stream, cloud, None))
+    with replacing(path) as stream:
+        exporter(stream, cloud, None)
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
@@ -43,7 +43,8 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
         OSError: if the file cannot be written; an older one is then left as it was.
     """
     exporter = _exporter(path)
-    write_atomically(path, lambda stream: exporter(stream, mesh.vertices, mesh.faces))
+    with replacing(path) as stream:
+        exporter(stream, mesh.vertices, mesh.faces)
 
 
 def read_cloud(path: Path) -> PointCloud:
@@ -77,30 +78,6 @@ def read_mesh(path: Path) -> Mesh:
     if faces is None:
         raise ValueError(f"{path}: a cloud, not a mesh: it holds no faces")
     return Mesh(cloud, faces)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file under a temporary name beside it, then rename it; mode 0644.
-
-    Args:
-        path: where to; its folder exists.
-        write: called with the open stream.
-
-    Raises:
-        OSError: if the file cannot be written; nothing is left behind.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _exporter(path: Path) -> Exporter:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.kernels.fusion import FittedSurface, Samples, average_groups, fit_surface, group_by_cell
-from mvs.stages.triangulate import Triangulation, sample_picture
+from mvs.stages.triangulate import Triangulation, nothing_triangulated, sample_picture
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray, PointCloud
 
 _PROBES = 4000
@@ -30,7 +30,7 @@ class FuseOptions:
     """How points become one cloud.
 
     Attributes:
-        voxel_px: edge of a voxel, in pixels of the maps on the head.
+        voxel: edge of a voxel, in multiples of the distance between neighbouring points of a view.
         min_references: different reference views that must have points at a place.
         min_neighbors: samples around a point that must agree on the surface.
         radius_voxels: smallest and largest radius of the fit, in voxels.
@@ -39,15 +39,15 @@ class FuseOptions:
             are dropped.
     """
 
-    voxel_px: float = 2.0
+    voxel: float = 1.0
     min_references: int = 2
     min_neighbors: int = 5
-    radius_voxels: tuple[float, float] = (4.0, 8.0)
+    radius_voxels: tuple[float, float] = (6.0, 16.0)
     radius_scatter: float = 16.0
     max_off: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("voxel_px", "radius_scatter", "max_off"):
+        for name in ("voxel", "radius_scatter", "max_off"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.min_references < 1 or self.min_neighbors < 1:
@@ -89,10 +89,7 @@ def fuse(
     """
     options = options or FuseOptions()
     if len(triangulation.cloud) == 0:
-        raise ReconstructionError(
-            "no pixel could be triangulated",
-            "check that the views overlap, that masks keep the head and that poses are right",
-        )
+        raise nothing_triangulated()
     samples, scale = _measure(triangulation, options)
     rows, starts = group_by_cell(triangulation.cloud.points, scale.voxel)
     queries = _average(triangulation, rows, starts)
@@ -119,7 +116,7 @@ def fuse(
 def _measure(triangulation: Triangulation, options: FuseOptions) -> tuple[Samples, _Scale]:
     """Average the points in cells of the cube, and choose the fit's radius by their scatter."""
     cloud = triangulation.cloud
-    voxel = options.voxel_px * triangulation.pixel_size
+    voxel = options.voxel * triangulation.spacing
     spread = np.var(cloud.coords.astype(np.float64), axis=0).sum()
     cube = float(np.sqrt(np.var(cloud.points, axis=0).sum() / max(spread, 1e-300)))
     if not (voxel > 0 and 0 < cube < np.inf and spread > 0):

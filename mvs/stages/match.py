@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.camera import Camera
+from mvs.errors import ReconstructionError
 from mvs.kernels.epipolar import search_lines
 from mvs.kernels.nearest import nearest
 from mvs.kernels.subpixel import locate
@@ -28,6 +29,7 @@ from mvs.stages.views import (
 from mvs.types import CubeMap, DoubleArray, FloatArray, IntArray, Matches
 
 _TIGHTEST_PX = 0.25
+_STRIDE_PER_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -35,35 +37,43 @@ class MatchOptions:
     """How matches are found and which are kept.
 
     Attributes:
-        matcher: name in ``MATCHERS``.
-        stride: every how many rows and columns a pixel of the reference is matched.
+        matcher: nearest (in the cube) or epipolar (along the line).
+        stride: every how many rows and columns a pixel of the reference is matched; None takes
+            all pixels of coarse maps and of fine ones a lattice with about 340 to the cube's side.
         min_confidence: pixels of less confidence are left out.
         max_cube_distance: between the two ends, in the cube.
         max_mutual_px: how far from where it started the way there and back may end.
         max_epipolar_px: distance from the epipolar line.
         max_edge_px: longest edge of a cell of four pixels that may be interpolated (and at least
             four steps between pixels); a longer one straddles an occlusion.
+        min_consistent: share of the matches that must lie within ``max_epipolar_px`` of their
+            epipolar lines; less means that poses and pictures do not belong together.
         tighten: bounds on cube distance and epipolar distance become this many times the median
             that is seen, where that is less; 0 turns it off.
     """
 
     matcher: str = "nearest"
-    stride: int = 2
+    stride: int | None = None
     min_confidence: float = 0.05
     max_cube_distance: float = 0.03
     max_mutual_px: float = 8.0
     max_epipolar_px: float = 14.0
     max_edge_px: float = 8.0
+    min_consistent: float = 0.5
     tighten: float = 5.0
 
     def __post_init__(self) -> None:
         if self.matcher not in MATCHERS:
             raise ValueError(f"matcher must be one of {', '.join(MATCHERS)}, got {self.matcher}")
-        if self.stride < 1:
+        if self.stride is not None and self.stride < 1:
             raise ValueError(f"stride must be at least 1, got {self.stride}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
         for name in ("max_cube_distance", "max_mutual_px", "max_epipolar_px", "max_edge_px"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.min_consistent <= 1:
+            raise ValueError(f"min_consistent must be in [0, 1], got {self.min_consistent}")
         if not self.tighten >= 0:
             raise ValueError(f"tighten must not be negative, got {self.tighten}")
 
@@ -109,6 +119,7 @@ def match_views(
 
     Raises:
         ValueError: if the numbers of maps and cameras differ.
+        ReconstructionError: if most matches contradict the poses.
     """
     options = options or MatchOptions()
     if len(cube_maps) != len(cameras):
@@ -143,7 +154,7 @@ def match_nearest(reference: MatchView, source: MatchView, options: MatchOptions
     Returns:
         Candidates within the bounds, in the order of the reference's pixels.
     """
-    rows = reference.select(options.stride)
+    rows = reference.select(options.stride or _stride(reference))
     found = nearest(source.grid, reference.points[rows], options.max_cube_distance).index
     rows, found = rows[found >= 0], found[found >= 0]
     back = nearest(reference.grid, source.points[found], options.max_cube_distance, rows).index
@@ -174,7 +185,7 @@ def match_epipolar(reference: MatchView, source: MatchView, options: MatchOption
     Returns:
         Candidates within the bounds, in the order of the reference's pixels.
     """
-    rows = reference.select(options.stride)
+    rows = reference.select(options.stride or _stride(reference))
     start = reference.centers(reference.pixels[rows])
     lines = epipolar_segments(reference, source, start)
     targets = reference.points[rows]
@@ -191,6 +202,11 @@ def match_epipolar(reference: MatchView, source: MatchView, options: MatchOption
 
 
 MATCHERS: dict[str, Matcher] = {"nearest": match_nearest, "epipolar": match_epipolar}
+
+
+def _stride(view: MatchView) -> int:
+    """Every how many rows and columns there is enough to see."""
+    return max(1, round(_STRIDE_PER_SCALE * view.scale))
 
 
 def _measure(
@@ -215,14 +231,19 @@ def _tighten(
 ) -> tuple[float, float]:
     """Bounds on cube distance and epipolar distance (at scale 1), from what the maps show."""
     max_distance, max_epipolar = options.max_cube_distance, options.max_epipolar_px
-    if options.tighten == 0 or not sum(len(found.pixels) for found in candidates):
+    if not sum(len(found.pixels) for found in candidates):
         return max_distance, max_epipolar
     distance = np.concatenate([found.cube_distance for found in candidates])
     away = np.concatenate(
         [found.epipolar_px / scale for found, scale in zip(candidates, scales, strict=True)]
     )
     inside = away <= max_epipolar
-    if not inside.any():
+    if inside.mean() < options.min_consistent:
+        raise ReconstructionError(
+            f"only {inside.mean():.0%} of the matched pixels lie near their epipolar lines",
+            "check that the poses belong to these pictures, and that they show a head",
+        )
+    if options.tighten == 0 or not inside.any():
         return max_distance, max_epipolar
     floor = _TIGHTEST_PX * max(1.0, float(np.median(1.0 / np.array(scales))))
     tight_distance = max(options.tighten * float(np.median(distance[inside])), floor / CUBE_PIXELS)

@@ -29,7 +29,7 @@ class MeshOptions:
 
     mesher: str = "poisson"
     depth: int | None = None
-    max_distance: float = 3.0
+    max_distance: float = 6.0
     min_piece: float = 0.05
     n_neighbors: int = 6
 

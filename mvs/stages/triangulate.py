@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.camera import Camera
+from mvs.errors import ReconstructionError
 from mvs.kernels.dlt import (
     Observations,
     PointStatus,
@@ -20,11 +21,11 @@ from mvs.kernels.dlt import (
     TriangulatedPoints,
     triangulate_points,
 )
-from mvs.kernels.normals import lattice_normals
+from mvs.kernels.normals import lattice_normals, lattice_stride
 from mvs.kernels.subpixel import information_roots
 from mvs.stages.views import (
     CUBE_PIXELS,
-    cube_per_picture_pixel,
+    cube_per_pixel,
     map_from_image,
     picture_pixels,
 )
@@ -43,6 +44,8 @@ _SAMPLE = 20_000
 _TIGHTEST_PX = 0.25
 _DOUBTFUL_PX = 4.0
 _SLANTS = (0.5, 4.0)
+# Hair may reach out of the sphere of the crops; farther away there is nothing.
+_SPHERES = 1.4
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Triangulation:
         views: (N, W) uint64 bit set of the views that agree: view v is bit v % 64 of word v // 64.
         error_px: (N,) float32 root mean square reprojection error, in pixels of a map in which the
             cube is 512 pixels wide.
-        pixel_size: median size of a map's pixel on the head, in world units.
+        spacing: median distance on the head between neighbouring matched pixels, in world units.
         status_counts: how many reference pixels ended in which ``PointStatus``, by name.
     """
 
@@ -99,7 +102,7 @@ class Triangulation:
     reference: IntArray
     views: npt.NDArray[np.uint64]
     error_px: FloatArray
-    pixel_size: float
+    spacing: float
     status_counts: dict[str, int]
 
 
@@ -109,6 +112,7 @@ def triangulate(
     images: Sequence[ByteArray],
     matches: Sequence[Matches],
     options: TriangulateOptions | None = None,
+    within: tuple[DoubleArray, float] | None = None,
 ) -> Triangulation:
     """Triangulate every matched reference pixel from all its matches.
 
@@ -118,6 +122,7 @@ def triangulate(
         images: one (H, W, 3) uint8 picture per view.
         matches: from ``match_views``.
         options: see ``TriangulateOptions``.
+        within: centre and radius of the head's sphere, world; points far outside are dropped.
 
     Returns:
         The points with confidence, normals, colours and what became of each pixel.
@@ -130,7 +135,7 @@ def triangulate(
         raise ValueError(
             f"got {len(cube_maps)} cube maps, {len(cameras)} cameras and {len(images)} images"
         )
-    steps = [cube_per_picture_pixel(cube_map) for cube_map in cube_maps]
+    steps = [cube_per_pixel(cube_map) for cube_map in cube_maps]
     scene = _Scene(cube_maps, cameras, images, steps)
     by_reference: dict[int, list[Matches]] = {}
     for match in matches:
@@ -145,16 +150,24 @@ def triangulate(
     bounds = replace(bounds, max_error=_tight_error(by_reference, scene, bounds, options.tighten))
     parts = [
         _triangulate_view(
-            _gather(reference, by_reference[reference], scene), scene, bounds, options
+            _gather(reference, by_reference[reference], scene), scene, bounds, (options, within)
         )
         for reference in sorted(by_reference)
     ]
     return _join(parts, scene)
 
 
+def nothing_triangulated() -> ReconstructionError:
+    """The error of a triangulation without points."""
+    return ReconstructionError(
+        "no pixel could be triangulated",
+        "check that the views overlap, that masks keep the head and that poses are right",
+    )
+
+
 @dataclass(frozen=True)
 class _Scene:
-    """What every view brings; ``steps`` are typical distances in the cube between pixels."""
+    """What every view brings; ``steps`` are typical distances in the cube between map pixels."""
 
     cube_maps: Sequence[CubeMap]
     cameras: Sequence[Camera]
@@ -181,9 +194,10 @@ class _Rays:
 
 @dataclass(frozen=True)
 class _Part:
-    """The points of one reference view."""
+    """The points of one reference view, every ``stride``-th pixel of it."""
 
     reference: int
+    stride: int
     cloud: PointCloud
     views: npt.NDArray[np.uint64]
     error: FloatArray
@@ -224,10 +238,11 @@ def _gather(
 def _roots(cube_map: CubeMap, pixels: DoubleArray, step: float) -> FloatArray:
     """Weights of errors in pixels of the picture, so that they count distance in the cube."""
     from_image = map_from_image(cube_map)
-    size = np.sqrt(abs(np.linalg.det(from_image[:, :2])))
-    limits = (_SLANTS[0] * step * CUBE_PIXELS / size, _SLANTS[1] * step * CUBE_PIXELS / size)
+    limits = (_SLANTS[0] * step * CUBE_PIXELS, _SLANTS[1] * step * CUBE_PIXELS)
     place = np.ascontiguousarray(pixels @ from_image[:, :2].T + from_image[:, 2])
-    return information_roots(cube_map.coords, cube_map.mask, place, 1.0 / CUBE_PIXELS, limits)
+    roots = information_roots(cube_map.coords, cube_map.mask, place, 1.0 / CUBE_PIXELS, limits)
+    map_per_picture_pixel = np.sqrt(abs(np.linalg.det(from_image[:, :2])))
+    return np.asarray(roots * np.float32(map_per_picture_pixel))
 
 
 def _tight_error(
@@ -250,10 +265,18 @@ def _tight_error(
 
 
 def _triangulate_view(
-    rays: _Rays, scene: _Scene, bounds: TriangulateBounds, options: TriangulateOptions
+    rays: _Rays,
+    scene: _Scene,
+    bounds: TriangulateBounds,
+    kept: tuple[TriangulateOptions, tuple[DoubleArray, float] | None],
 ) -> _Part:
     """Triangulate one reference view's pixels; keep the points whose status is OK."""
+    options, within = kept
     solved = triangulate_points(rays.observations, bounds)
+    if within is not None:
+        away = np.linalg.norm(solved.points - within[0], axis=1)
+        far = (solved.status == PointStatus.OK) & ~(away <= _SPHERES * within[1])
+        solved.status[far] = PointStatus.FAR_FROM_HEAD
     good = solved.status == PointStatus.OK
     reference, flat, used = rays.views[0], rays.flat[good], solved.used[good]
     cube_map, points = scene.cube_maps[reference], solved.points[good]
@@ -267,7 +290,8 @@ def _triangulate_view(
         used.sum(axis=1).astype(np.int32),
     )
     bits = _bit_sets(rays.views, used, len(scene.cameras))
-    return _Part(reference, cloud, bits, solved.error[good], solved.status)
+    stride = lattice_stride(rays.flat, cube_map.mask.shape[1])
+    return _Part(reference, stride, cloud, bits, solved.error[good], solved.status)
 
 
 def _map_confidence(
@@ -315,7 +339,7 @@ def _join(parts: Sequence[_Part], scene: _Scene) -> Triangulation:
     status = np.concatenate([np.empty(0, np.uint8), *(part.status for part in parts)])
     counts = {kind.name.lower(): int((status == kind).sum()) for kind in PointStatus}
     words = -(-len(scene.cameras) // 64)
-    sizes = [_pixel_sizes(part, scene) for part in parts]
+    sizes = [_spacings(part, scene) for part in parts]
     return Triangulation(
         join_clouds([part.cloud for part in parts]),
         np.concatenate(
@@ -358,11 +382,12 @@ def sample_picture(image: ByteArray, pixels: DoubleArray) -> ByteArray:
     return colors
 
 
-def _pixel_sizes(part: _Part, scene: _Scene) -> DoubleArray:
-    """Size of the map's pixel at each point of a view, in world units."""
+def _spacings(part: _Part, scene: _Scene) -> DoubleArray:
+    """Distance between neighbouring matched pixels at each point of a view, in world units."""
     camera = scene.cameras[part.reference]
     affine = scene.cube_maps[part.reference].image_from_map
     depth = part.cloud.points @ camera.rotation[2] + camera.translation[2]
     focal = np.sqrt(abs(camera.K[0, 0] * camera.K[1, 1]))
-    sizes: DoubleArray = depth * np.sqrt(abs(np.linalg.det(affine[:, :2]))) / focal
+    pixel = part.stride * np.sqrt(abs(np.linalg.det(affine[:, :2])))
+    sizes: DoubleArray = depth * pixel / focal
     return sizes

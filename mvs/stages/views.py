@@ -134,11 +134,9 @@ def sample_coords(view: MatchView, pixels: DoubleArray) -> FloatArray:
     return np.ascontiguousarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
 
 
-def cube_per_picture_pixel(cube_map: CubeMap) -> float:
-    """Median distance in the cube between neighbouring pixels of the picture, over the head."""
-    step = np.sqrt(abs(np.linalg.det(cube_map.image_from_map[:, :2])))
-    valid = cube_map.mask & _is_finite(cube_map.coords)
-    return _median_step(cube_map.coords, valid) / float(step)
+def cube_per_pixel(cube_map: CubeMap) -> float:
+    """Median distance in the cube between neighbouring pixels of the map, over the head."""
+    return _median_step(cube_map.coords, cube_map.mask & _is_finite(cube_map.coords))
 
 
 def map_from_image(cube_map: CubeMap) -> DoubleArray:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -17,8 +16,8 @@ import numpy.typing as npt
 
 from calib.camera import Camera
 from calib.colmap import write_model
+from calib.files import replacing
 from mvs.kernels.raster import rasterise
-from mvs.stages.export import write_atomically
 from mvs.stages.ply import write_properties
 from mvs.synthetic import shade
 from mvs.synthetic.backgrounds import clouds
@@ -197,10 +196,8 @@ def _write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
-    def write(stream: BinaryIO) -> None:
+    with replacing(path) as stream:
         stream.write(data)
-
-    write_atomically(path, write)
 
 
 def _sparse_points(
@@ -255,7 +252,5 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
 def _write_mesh(
     path: Path, vertex: Mapping[str, npt.NDArray[np.generic]], faces: npt.NDArray[np.int32]
 ) -> None:
-    def write(stream: BinaryIO) -> None:
+    with replacing(path) as stream:
         write_properties(stream, vertex, faces)
-
-    write_atomically(path, write)

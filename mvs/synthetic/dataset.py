@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.files import replacing
 from mvs.synthetic.head import load_head
 from mvs.synthetic.sample import Sample, random_samples
 from mvs.synthetic.scene import Studio
@@ -127,8 +128,6 @@ def _write_shard(options: DatasetOptions, number: int) -> Path:
         for view, sample in enumerate(random_samples(studio, seed, VIEWS_PER_PERSON, PICTURE_SIZE)):
             records[person * VIEWS_PER_PERSON + view] = encode(sample)
     path = shard_path(options.output, number)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.save(file, records)
-    temporary.replace(path)
     return path

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from calib.files import replacing
 from mvs.network.checkpoint import load_checkpoint, load_strict, save_checkpoint
 from mvs.network.compact import COORDS, KIND, MASK, CompactConfig, CompactNetwork
 from mvs.synthetic.dataset import PICTURE_SIZE
@@ -204,9 +206,7 @@ class Trainer:
         path = self.options.output / _STATE
         if not path.exists():
             return
-        from safetensors.torch import load_file
-
-        tensors = load_file(path)
+        tensors = safetensors.torch.load_file(path)
         self.step = int(tensors["step"])
         for prefix, module in (("network.", self.network), ("mean.", self.mean)):
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -323,8 +323,6 @@ def _as_matrix(tensor: Tensor) -> Tensor:
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    temporary = path.with_name(f".{path.name}.part")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary)
-    temporary.replace(path)
+    data = safetensors.torch.save({k: v.detach().contiguous() for k, v in tensors.items()})
+    with replacing(path) as file:
+        file.write(data)

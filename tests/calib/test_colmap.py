@@ -235,6 +235,16 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, name):
         read_capture(tmp_path)
 
 
+def test_two_images_of_one_name_are_refused(tmp_path):
+    cameras = [Camera("SIMPLE_PINHOLE", 8, 8, [9, 4, 4], pose_of(index)) for index in range(2)]
+    write_model(tmp_path / "sparse" / "0", ["a.png", "b.png"], cameras)
+    path = tmp_path / "sparse" / "0" / "images.bin"
+    path.write_bytes(path.read_bytes().replace(b"b.png\0", b"a.png\0"))
+    write_pictures(tmp_path / "images", ["a.png"], (8, 8))
+    with pytest.raises(CaptureError, match=r"two images have the name 'a\.png'"):
+        read_capture(tmp_path)
+
+
 def test_missing_pictures_are_named(capture):
     root = capture[0]
     (root / "images" / "left" / "b c.png").unlink()

@@ -140,7 +140,7 @@ def test_the_record_says_what_was_done(result, paths):
     assert record["embedder"] == "precomputed"
     assert list(record["seconds"]) == list(STAGES)
     assert record["counts"]["views"] == 6
-    assert record["options"]["match"]["stride"] == 2
+    assert record["options"]["match"]["max_epipolar_px"] == 14.0
     assert record["peak_memory_mb"] > 50
     assert record["versions"]["numpy"] == np.__version__
     assert len(record["inputs"]) == 6
@@ -206,6 +206,32 @@ def test_what_is_masked_out_is_not_reconstructed(scene, paths, tmp_path):
     points = read_ply(tmp_path / "out" / "cloud.ply")[1]
     assert len(points) > 1000
     assert scene.coords(points)[:, 1].min() > 0.49
+
+
+def test_masks_that_leave_nothing_are_named(scene, paths, tmp_path):
+    capture = tmp_path / "capture"
+    shutil.copytree(paths[0], capture)
+    black = np.zeros((160, 160), np.uint8)
+    cv2.imwrite(str(capture / "masks" / f"{scene.names[1]}.png"), black)
+    done = reconstruct(capture, paths[1], tmp_path / "out", "--until", "embed")
+    assert done.returncode == 0
+    assert f"1 of 6 views: {scene.names[1]}" in done.stderr
+    for name in scene.names:
+        cv2.imwrite(str(capture / "masks" / f"{name}.png"), black)
+    failing(reconstruct(capture, paths[1], tmp_path / "out"), scene.names[0])
+
+
+def test_results_of_two_runs_are_never_mixed(scene, paths, result, tmp_path):
+    """A run that fails leaves the old results; one that stops early leaves none that are older."""
+    output = tmp_path / "out"
+    shutil.copytree(result[0], output)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    failing(reconstruct(paths[0], tmp_path / "absent", output))
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    done = reconstruct(*paths, output, "--until", "triangulate")
+    assert done.returncode == 0
+    assert sorted(path.name for path in output.iterdir()) == ["points.ply", "run.json"]
+    assert json.loads((output / "run.json").read_text())["files"] == ["points.ply"]
 
 
 def failing(done, *words):
@@ -274,7 +300,7 @@ def test_poses_that_contradict_the_pictures(scene, paths, tmp_path):
     write_capture(dataclasses.replace(scene, cameras=tuple(rolled)), tmp_path / "capture")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mesh.ply").write_text("precious")
-    failing(reconstruct(tmp_path / "capture", paths[1], tmp_path / "out"), "poses")
+    failing(reconstruct(tmp_path / "capture", paths[1], tmp_path / "out"), "epipolar", "poses")
     assert (tmp_path / "out" / "mesh.ply").read_text() == "precious"
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mvs.network import atomic
+from calib import files
 from mvs.network.checkpoint import (
     CheckpointError,
     config_from_dict,
@@ -132,7 +132,7 @@ def test_interrupted_write_leaves_the_old_file(path, monkeypatch):
     def fail(handle):
         raise OSError("no space left")
 
-    monkeypatch.setattr(atomic.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(path, small_network(1), "small", CONFIG)
     assert path.read_bytes() == before
@@ -140,13 +140,13 @@ def test_interrupted_write_leaves_the_old_file(path, monkeypatch):
 
 
 def interrupted(path):
-    with atomic.replacing(path) as file:
+    with files.replacing(path) as file:
         file.write(b"other")
         raise KeyboardInterrupt
 
 
 def test_file_appears_only_when_it_is_whole(path):
-    with atomic.replacing(path) as file:
+    with files.replacing(path) as file:
         file.write(b"half")
         file.flush()
         assert not path.exists()

@@ -272,7 +272,7 @@ def test_a_full_disk_is_told_apart_from_a_broken_connection(server, path, monkey
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mvs.network.atomic.os.fsync", full)
+    monkeypatch.setattr("calib.files.os.fsync", full)
     reason = error_of(server + "/weights", path)
     assert reason == f"cannot write {path} (No space left on device)"
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
+from calib.files import replacing
 from mvs.stages.export import (
     read_cloud,
     read_mesh,
-    write_atomically,
     write_cloud,
     write_mesh,
 )
@@ -136,12 +136,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "cloud.ply"
     path.write_text("old")
 
-    def fail(stream):
-        stream.write(b"half")
-        raise OSError("disk full")
+    def write_half():
+        with replacing(path) as stream:
+            stream.write(b"half")
+            raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
+        write_half()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["cloud.ply"]
 

@@ -6,7 +6,7 @@ from scipy.ndimage import binary_erosion
 
 from mvs.stages.match import MATCHERS, MatchOptions, match_views
 from mvs.stages.views import epipolar_segments, prepare_view
-from tests.scenes import perturb
+from tests.scenes import make_scene, perturb
 
 
 def errors_px(scene, match):
@@ -103,6 +103,15 @@ def test_stride_takes_a_lattice(scene):
         )
         rows, columns = match.reference_index // 128, match.reference_index % 128
         assert set(rows % stride) == set(columns % stride) == {stride // 2}
+
+
+def test_stride_fits_the_map_by_itself(scene):
+    """A map of 2 mm pixels is matched whole, one of 0.3 mm pixels every second row."""
+    for size, expected in ((128, 1), (768, 2)):
+        fine = make_scene(2, size, arc_deg=20.0)
+        (match,) = match_views(fine.cube_maps, fine.cameras, [(0, [1])])
+        rows = np.unique(match.reference_index // size)
+        assert np.diff(rows).min() == expected
 
 
 def test_epipolar_segments_hold_the_point(scene):

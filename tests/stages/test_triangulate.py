@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def run(scene, maps=None, **options):
 def test_exact_maps_give_exact_points(scene, matcher):
     result = run(scene, matcher=matcher)
     cloud = result.cloud
-    size = result.pixel_size
+    size = result.spacing
     distance = scene.distance(cloud.points)
     assert len(cloud) > 5000
     assert np.median(distance) < 0.02 * size
@@ -48,7 +50,7 @@ def test_tables_fit_together(scene, matches):
     )
     depth = np.nanmedian(scene.depths[0])
     focal = scene.cameras[0].K[0, 0]
-    assert result.pixel_size == pytest.approx(depth / focal, rel=0.05)
+    assert result.spacing == pytest.approx(depth / focal, rel=0.05)
 
 
 def test_colors_are_the_reference_pixels(scene, matches):
@@ -77,8 +79,8 @@ def test_a_view_that_lies_is_outvoted(scene):
     result = run(scene, maps)
     honest = result.reference != 2
     distance = scene.distance(result.cloud.points[honest])
-    assert np.median(distance) < 0.05 * result.pixel_size
-    assert np.quantile(distance, 0.9) < result.pixel_size
+    assert np.median(distance) < 0.05 * result.spacing
+    assert np.quantile(distance, 0.9) < result.spacing
     lies = (result.views[honest, 0] >> np.uint64(2)) & np.uint64(1) == 1
     assert lies.mean() < 0.2
 
@@ -117,3 +119,45 @@ def test_bad_arguments_are_named(scene):
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             TriangulateOptions(**bad)
+
+
+def test_the_pictures_resolution_does_not_matter(scene):
+    """A coarse map of a large picture: the same points as of a small picture."""
+    maps = perturb(scene, bias=0.004, noise=0.001)
+    plain = run(scene, maps)
+    factor = 8.0
+    cameras = [
+        replace(
+            camera,
+            width=int(factor * camera.width),
+            height=int(factor * camera.height),
+            params=factor * camera.params,
+        )
+        for camera in scene.cameras
+    ]
+    scaled = [replace(m, image_from_map=factor * m.image_from_map) for m in maps]
+    matches = match_views(scaled, cameras, choose_pairs(cameras, scene.center))
+    images = [np.kron(image, np.ones((8, 8, 1), np.uint8)) for image in scene.images]
+    large = triangulate(scaled, cameras, images, matches)
+    assert len(large.cloud) == pytest.approx(len(plain.cloud), rel=0.002)
+    assert large.spacing == pytest.approx(plain.spacing, rel=1e-3)
+    for name in ("confidence", "n_views"):
+        mean = getattr(plain.cloud, name).mean()
+        assert getattr(large.cloud, name).mean() == pytest.approx(mean, rel=0.01)
+    distances = [np.median(scene.distance(r.cloud.points)) for r in (plain, large)]
+    assert distances[1] == pytest.approx(distances[0], rel=0.01)
+
+
+def test_points_far_from_the_head_are_dropped(scene):
+    pairs = choose_pairs(scene.cameras, scene.center)
+    matches = match_views(scene.cube_maps, scene.cameras, pairs)
+    views = (scene.cube_maps, scene.cameras, scene.images, matches)
+    all_of_it = triangulate(*views, within=(scene.center, scene.size))
+    assert all_of_it.status_counts["far_from_head"] == 0
+    side = scene.center + np.array([0.06, 0.0, 0.0])
+    part = triangulate(*views, within=(side, 0.06))
+    away = np.linalg.norm(part.cloud.points - side, axis=1)
+    assert away.max() <= 1.4 * 0.06
+    total = len(part.cloud) + part.status_counts["far_from_head"]
+    assert total == len(all_of_it.cloud)
+    assert 0 < len(part.cloud) < len(all_of_it.cloud)
