@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from mvs.evaluation.reconstruction import EvaluationOptions
 
@@ -32,8 +32,8 @@ class Options:
         quiet: print no table.
     """
 
-    capture: Positional[Path]
-    result: Positional[Path]
+    capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
+    result: Annotated[Positional[Path], arg(metavar="RESULT")]
     thresholds: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 5.0)
     parts: tuple[str, ...] = ("face", "head_neck")
     unit: Literal["m", "cm", "mm"] = "m"

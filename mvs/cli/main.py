@@ -41,6 +41,7 @@ COMMANDS = {
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
 }
 
+_BOX_TITLES = r"^(Parsing error|Value error|Unrecognized options|Required options) "
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 
@@ -128,7 +129,11 @@ def _parse(name: str, options: Any, arguments: list[str]) -> Any:
             return 0
         text = re.sub(r"[^\x20-\x7e\n]", " ", complaints.getvalue())
         words = " ".join(re.sub(r"-{3,}", " ", text).split())
-        words = words.removeprefix("Parsing error ").partition(" For full helptext")[0]
+        words = words.partition(" For full helptext")[0]
+        words = re.sub(
+            r"^(Parsing error|Value error|Unrecognized options|Required options) ", "", words
+        )
+        words = re.sub(r" Perhaps you meant: (\S+).*", r"; perhaps \1", words)
         return _complain(f"{words}; mvs {name} --help lists the options", _BAD_INPUT)
 
 

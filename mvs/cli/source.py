@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from calib.capture import Capture
     from mvs.types import Embedder
+
+
+def _usable_cores() -> int:
+    """Cores this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +36,13 @@ class EmbedderOptions:
         quiet: print nothing but errors.
     """
 
-    capture: Positional[Path]
+    capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
     images: Path | None = None
     masks: Path | None = None
     embedder: Literal["compact", "densemarks", "precomputed"] = "compact"
     weights: Path | None = None
     cube_maps: Path | None = None
-    threads: int = min(os.cpu_count() or 1, 16)
+    threads: int = min(_usable_cores(), 16)
     quiet: bool = False
 
     def load_capture(self) -> Capture:

@@ -1,6 +1,6 @@
 """Mutual nearest neighbours of two views' cube points: ours, pykdtree, scipy.
 
-Two views of heads/A where HEADMVS_HEADS names the folder of captures, else of the synthetic scene.
+Two views of heads/A where ``tests.shared`` finds it, else of the synthetic scene.
 Every method builds what it needs and answers both ways.
 """
 

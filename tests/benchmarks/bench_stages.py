@@ -1,6 +1,6 @@
 """The stages on heads/A with exact cube maps: time, and error against the truth.
 
-Needs HEADMVS_HEADS, the folder of the captures. ``--noise MM`` adds an error of each view's own.
+Needs the captures of ``tests.shared``. ``--noise MM`` adds an error of each view's own.
 """
 
 import sys
@@ -17,6 +17,7 @@ from mvs.stages.pairs import choose_pairs
 from mvs.stages.triangulate import triangulate
 from mvs.types import CubeMap
 from tests.benchmarks.heads import cast_cube_maps, heads_folder, read_truth, seen_surface
+from tests.shared import HEADS
 
 CUBE_PER_MM = 0.00266
 
@@ -66,7 +67,7 @@ def report(name, points, truth, surface):
 def main():
     folder = heads_folder()
     if folder is None:
-        print("HEADMVS_HEADS names no folder of captures: nothing to measure")
+        print(f"{HEADS} is absent: nothing to measure")
         return
     capture = folder / "A"
     names, cameras, maps = cast_cube_maps(capture)

@@ -3,12 +3,11 @@
     python -m tests.benchmarks.heads CAPTURE OUTPUT    writes OUTPUT/<image name>.npz
 
 The capture holds a COLMAP model in sparse/0, gt/mesh.ply with u v w at its vertices, and
-gt/torso.ply, which hides the mesh. HEADMVS_HEADS names the folder that holds such captures.
+gt/torso.ply, which hides the mesh. ``tests.shared`` says where the captures of the benchmarks are.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from calib.camera import Camera
 from mvs.types import CubeMap
+from tests.shared import HEADS
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,8 @@ class Truth:
 
 
 def heads_folder() -> Path | None:
-    """Where the captures are, None if nobody said."""
-    folder = os.environ.get("HEADMVS_HEADS")
-    return Path(folder) if folder else None
+    """Where the captures are, None if they are absent."""
+    return HEADS if HEADS.is_dir() else None
 
 
 def read_truth(path: Path) -> Truth:

@@ -17,7 +17,7 @@ def best_of(function, n=5):
 
 def print_table(title, rows):
     """Rows of (name, seconds); the first is ours and the others are compared with it."""
-    print(f"\n{title} ({os.cpu_count()} cores)")
+    print(f"\n{title} ({len(os.sched_getaffinity(0))} cores)")
     ours = rows[0][1]
     for name, seconds in rows:
         ratio = "" if seconds == ours else f"{seconds / ours:6.1f} x"

@@ -1,6 +1,4 @@
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,9 @@ from mvs.network.vit import ViTConfig
 from mvs.types import Square
 from tests.network.conftest import recipe_tensors
 from tests.reference import dense_transformer
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("HEADMVS_SHARED", "absent")) / "conformance" / "densemarks"
+VECTORS = SHARED / "conformance" / "densemarks"
 
 
 def as_batch(image):
@@ -35,9 +34,9 @@ def test_equals_the_slow_reference(small_config, small_file, small_tensors, shap
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="HEADMVS_SHARED names no folder with conformance")
+@pytest.mark.skipif(not VECTORS.is_dir(), reason=f"{SHARED} holds no conformance vectors")
 def test_computes_what_the_public_model_computes(tmp_path):
-    layout = json.loads((SHARED / "layout.json").read_text())
+    layout = json.loads((VECTORS / "layout.json").read_text())
     network = DenseMarks(DenseMarksConfig())
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     assert shapes == {tensor["name"]: tensor["shape"] for tensor in layout}
@@ -47,7 +46,7 @@ def test_computes_what_the_public_model_computes(tmp_path):
     save_file(recipe_tensors(network), path)
     network = load_network(path)
     path.unlink()
-    with np.load(SHARED / "vectors.npz") as vectors, torch.inference_mode():
+    with np.load(VECTORS / "vectors.npz") as vectors, torch.inference_mode():
         for case in ("wide", "square"):
             found = network(as_batch(vectors[f"{case}_image"]))[0].numpy()
             assert np.abs(found - vectors[f"{case}_uvw"]).max() <= 2e-4

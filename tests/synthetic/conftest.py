@@ -1,10 +1,8 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from mvs.synthetic.head import load_head
 from mvs.synthetic.scene import Studio
+from tests.shared import ICT
 from tests.synthetic.heads import write_head
 
 
@@ -21,7 +19,6 @@ def studio(head_file):
 @pytest.fixture(scope="session")
 def real_head_file():
     """The packed ICT-FaceKit head, where it is at hand."""
-    path = Path(os.environ.get("HEADMVS_SHARED", "absent")) / "data" / "ict" / "ict_facekit.npz"
-    if not path.is_file():
-        pytest.skip("HEADMVS_SHARED names no folder with data/ict/ict_facekit.npz")
-    return path
+    if not ICT.is_file():
+        pytest.skip(f"{ICT} is absent")
+    return ICT
