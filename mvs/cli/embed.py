@@ -15,7 +15,7 @@ class Options(SourceOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from calib.lens import distortion_map
-    from mvs.cli.show import progress_bars, warn
+    from mvs.cli.show import counter, progress_bars, warn
     from mvs.network.crop import paste_cube_map
     from mvs.network.precomputed import write_cube_map
     from mvs.pipeline import prepare_output
@@ -24,14 +24,8 @@ def run(options: Options) -> None:
     capture = options.load_capture()
     prepare_output(options.output)
     embedder = options.load_embedder()
-    done, total = 0, 3 * len(capture.views)
     with progress_bars(options.quiet) as progress:
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            progress("embed", done, total)
-
+        step = counter(progress, "embed", 3 * len(capture.views))
         stage = EmbedOptions(threads=options.threads)
         embedded = embed_views(capture.views, embedder, stage, step)
         for view, cube_map in zip(capture.views, embedded.cube_maps, strict=True):

@@ -27,21 +27,15 @@ class Options(EmbedderOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import plain_json, progress_bars, warn
+    from mvs.cli.show import counter, plain_json, progress_bars, warn
     from mvs.evaluation.embedder import EmbedderEvaluationOptions, evaluate_embedder
     from mvs.pipeline import write_json
 
     measured = EmbedderEvaluationOptions(parts=options.parts)
     capture = options.load_capture()
     embedder = options.load_embedder()
-    done, total = 0, 2 * len(capture.views)
     with progress_bars(options.quiet) as progress:
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            progress("embed", done, total)
-
+        step = counter(progress, "embed", 2 * len(capture.views))
         result = evaluate_embedder(capture, embedder, measured, step)
     if options.json is not None:
         write_json(options.json, plain_json(asdict(result)))

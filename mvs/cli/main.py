@@ -130,9 +130,7 @@ def _parse(name: str, options: Any, arguments: list[str]) -> Any:
         text = re.sub(r"[^\x20-\x7e\n]", " ", complaints.getvalue())
         words = " ".join(re.sub(r"-{3,}", " ", text).split())
         words = words.partition(" For full helptext")[0]
-        words = re.sub(
-            r"^(Parsing error|Value error|Unrecognized options|Required options) ", "", words
-        )
+        words = re.sub(_BOX_TITLES, "", words)
         words = re.sub(r" Perhaps you meant: (\S+).*", r"; perhaps \1", words)
         return _complain(f"{words}; mvs {name} --help lists the options", _BAD_INPUT)
 

@@ -47,6 +47,20 @@ def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
+def counter(
+    progress: Callable[[str, int, int], None], stage: str, total: int
+) -> Callable[[], None]:
+    """A function to be called once per step of a stage."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(stage, done, total)
+
+    return step
+
+
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to stdout; all columns but the first are flush right."""
     from rich.console import Console

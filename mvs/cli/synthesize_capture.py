@@ -16,17 +16,10 @@ class Options(CaptureOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import counter, progress_bars
     from mvs.pipeline import prepare_output
     from mvs.synthetic.capture import write_capture
 
     prepare_output(options.output)
-    done = 0
     with progress_bars(options.quiet) as progress:
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            progress("render", done, options.n_views)
-
-        write_capture(options, step)
+        write_capture(options, counter(progress, "render", options.n_views))

@@ -42,7 +42,7 @@ class FuseOptions:
     voxel: float = 1.0
     min_references: int = 2
     min_neighbors: int = 5
-    radius_voxels: tuple[float, float] = (6.0, 16.0)
+    radius_voxels: tuple[float, float] = (8.0, 16.0)
     radius_scatter: float = 16.0
     max_off: float = 5.0
 
