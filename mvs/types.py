@@ -41,12 +41,30 @@ class CubeMap:
         confidence: (H, W) float32, 1 sure, 0 not.
         mask: (H, W) bool, True on the head.
         image_from_map: (2, 3) float64 affine from map pixels to picture pixels.
+        normals: (H, W, 3) float32 unit normals of the surface in the head's own frame, whose axes
+            are the cube's; arbitrary where ``mask`` is False, None where the embedder has none.
     """
 
     coords: FloatArray
     confidence: FloatArray
     mask: BoolArray
     image_from_map: DoubleArray
+    normals: FloatArray | None = None
+
+    def channels(self) -> FloatArray:
+        """(H, W, 4) or, with normals, (H, W, 7): coordinates, confidence, normals."""
+        layers = [self.coords, self.confidence[..., None]]
+        return np.concatenate(layers + ([] if self.normals is None else [self.normals]), axis=2)
+
+    @staticmethod
+    def from_channels(values: FloatArray, mask: BoolArray, image_from_map: DoubleArray) -> CubeMap:
+        """The map whose ``channels`` these are; normals are brought back to unit length."""
+        normals = None
+        if values.shape[2] > 4:
+            length = np.linalg.norm(values[..., 4:], axis=2, keepdims=True)
+            normals = (values[..., 4:] / np.maximum(length, 1e-6)).astype(np.float32)
+        coords, confidence = values[..., :3].copy(), values[..., 3].copy()
+        return CubeMap(coords, confidence, mask, image_from_map, normals)
 
 
 @dataclass(frozen=True)

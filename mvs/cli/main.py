@@ -36,6 +36,7 @@ COMMANDS = {
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"
     ),
+    "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),

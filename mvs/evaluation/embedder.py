@@ -8,24 +8,31 @@ coordinate at the point's pixel in the one is looked up in the other. Pixels are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import permutations
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from calib.capture import Capture, CaptureError
-from mvs.evaluation.truth import PART_NAMES, SurfacePoints, Truth
-from mvs.kernels.nearest import nearest
-from mvs.kernels.subpixel import locate
+from mvs.evaluation.follow import (
+    Look,
+    embed_unmasked,
+    follow,
+    longer_side,
+    pairs_by_angle,
+    view_angles,
+)
+from mvs.evaluation.parts import ALL_PARTS, SKIN, select_part, select_parts
+from mvs.evaluation.truth import SurfacePoints, Truth
 from mvs.network.crop import paste_cube_map
-from mvs.stages.embed import EmbeddedViews, embed_views
-from mvs.stages.views import MatchView, map_from_image, prepare_view, sample_coords
-from mvs.types import BoolArray, DoubleArray, Embedder, FloatArray
+from mvs.stages.embed import EmbeddedViews
+from mvs.types import BoolArray, Embedder, FloatArray
 
+# What the figure of acceptance is taken over.
+ACCEPTANCE_PARTS = ("face", "neck")
+ACCEPTANCE_ANGLE_DEG = 45.0
 _PICTURE = 512.0
-_MAX_EDGE = 8.0 / 512.0
-_MAX_SHIFT = 4.0
+_Followed = tuple[npt.NDArray[np.float64], float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class EmbedderEvaluationOptions:
     """What is measured.
 
     Attributes:
-        parts: names of the truth's parts that points are taken from.
+        parts: that points are taken from, see ``mvs.evaluation.parts``.
         n_points: on the true surface.
         angles_deg: upper ends of the classes of angle between two views' rays at the head.
         pck: shares of the head's size within which a point counts as found.
@@ -47,8 +54,8 @@ class EmbedderEvaluationOptions:
     cube_mm: float = 375.7
 
     def __post_init__(self) -> None:
-        if not self.parts or not set(self.parts) <= set(PART_NAMES):
-            raise ValueError(f"parts must be of {', '.join(PART_NAMES)}, got {self.parts}")
+        if not self.parts or not set(self.parts) <= set(ALL_PARTS):
+            raise ValueError(f"parts must be of {', '.join(ALL_PARTS)}, got {self.parts}")
         if self.n_points < 1:
             raise ValueError(f"n_points must be at least 1, got {self.n_points}")
         if not self.angles_deg or list(self.angles_deg) != sorted(self.angles_deg):
@@ -65,7 +72,8 @@ class PairFigures:
         n: points followed, over all pairs.
         found: share of them that had a coordinate in the first view.
         epe_median: median end-point error, pixels of a picture 512 wide.
-        pck: share within each of the options' shares of the head's size; not found is not within.
+        pck: share within each of the options' shares of the head's size (the longer side of the box
+            around what the second view sees of face, head and neck); not found is not within.
     """
 
     part: str
@@ -82,6 +90,8 @@ class EmbedderEvaluation:
 
     Attributes:
         pairs: per part and class of angle.
+        summary: face and neck together, over all pairs of views up to 45 degrees apart; the truth's
+            face, ears and all.
         cube_error_mm: median distance to the true coordinate, on the neutral head, by part.
         sparsification: area between the curves of mean error when points are dropped by confidence
             and when they are dropped by their error, in parts of the mean error (AUSE); 0 is best.
@@ -89,6 +99,7 @@ class EmbedderEvaluation:
     """
 
     pairs: tuple[PairFigures, ...]
+    summary: PairFigures
     cube_error_mm: dict[str, float]
     sparsification: float
     mask_iou: float
@@ -113,23 +124,69 @@ def evaluate_embedder(
         ReconstructionError: if fewer than two views show a head.
     """
     options = options or EmbedderEvaluationOptions()
-    truth = Truth(capture)
-    points = _wanted(truth.sample(options.n_points), options)
-    seen = [truth.visible(view, points.positions) for view in capture.views]
-    if not any(s.any() for s in seen):
-        raise CaptureError(capture.path / "gt", "no view sees the parts asked for", "check poses")
-    unmasked = [replace(view, mask_path=None) for view in capture.views]
-    embedded = embed_views(unmasked, embedder, None, progress)
-    looks = [_Look.at(embedded, index, points) for index in range(len(unmasked))]
-    errors = _Errors.of(looks, seen, points, options.cube_mm)
+    scene = SurfaceScene.of(capture, options)
+    return evaluate_embedded(scene, embed_unmasked(capture, embedder, progress), options)
+
+
+@dataclass(frozen=True)
+class SurfaceScene:
+    """The true surface of a capture, and what each of its views sees of it.
+
+    Attributes:
+        capture: with ground truth.
+        truth: its surface.
+        points: of face, head and neck, and of whatever other parts are asked for.
+        seen: (N,) bool per view, which points it sees.
+    """
+
+    capture: Capture
+    truth: Truth
+    points: SurfacePoints
+    seen: tuple[BoolArray, ...]
+
+    @staticmethod
+    def of(capture: Capture, options: EmbedderEvaluationOptions) -> SurfaceScene:
+        """Read the truth and look at it from every view.
+
+        Raises:
+            CaptureError: if there is no truth, or no view sees the parts asked for.
+        """
+        truth = Truth(capture)
+        points = truth.sample(options.n_points)
+        points = _take(points, select_parts(points, (*SKIN, *options.parts)))
+        wanted = select_parts(points, options.parts)
+        seen = tuple(truth.visible(view, points.positions) for view in capture.views)
+        if not any((s & wanted).any() for s in seen):
+            raise CaptureError(
+                capture.path / "gt", "no view sees the parts asked for", "check poses"
+            )
+        return SurfaceScene(capture, truth, points, seen)
+
+
+def evaluate_embedded(
+    scene: SurfaceScene, embedded: EmbeddedViews, options: EmbedderEvaluationOptions
+) -> EmbedderEvaluation:
+    """Evaluate cube maps that were computed before.
+
+    Args:
+        scene: the truth.
+        embedded: the capture's views, embedded without their masks.
+        options: what is measured.
+    """
+    points, seen = scene.points, scene.seen
+    looks = [Look.at(embedded, index, points.positions) for index in range(len(seen))]
+    wanted = select_parts(points, options.parts)
+    errors = _Errors.of(looks, [s & wanted for s in seen], points, options.cube_mm)
+    pairs, summary = _pair_figures(embedded, looks, seen, points, options)
     return EmbedderEvaluation(
-        tuple(_pair_figures(embedded, looks, seen, points, options)),
+        tuple(pairs),
+        summary,
         {
-            name: _median(errors.distance_mm[errors.part == PART_NAMES.index(name)])
+            name: median(errors.distance_mm[select_part(points, name)[errors.point]])
             for name in options.parts
         },
         sparsification_error(errors.distance_mm, errors.confidence),
-        _mask_iou(capture, embedded),
+        _mask_iou(scene.capture, embedded),
     )
 
 
@@ -159,137 +216,82 @@ def sparsification_error(errors: FloatArray, confidence: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One view: its map made ready, and what the map says at every surface point's pixel.
-
-    Attributes:
-        view: for matching.
-        pixels: (N, 2) true pixels of the points in the picture.
-        coords: (N, 3) the map's coordinates there.
-        confidence: (N,) the map's confidence there.
-        has: (N,) bool, whether the map knows the pixel.
-    """
-
-    view: MatchView
-    pixels: DoubleArray
-    coords: FloatArray
-    confidence: FloatArray
-    has: BoolArray
-
-    @staticmethod
-    def at(embedded: EmbeddedViews, index: int, points: SurfacePoints) -> _Look:
-        cube_map, camera = embedded.cube_maps[index], embedded.cameras[index]
-        view = prepare_view(cube_map, camera, 0.0, _MAX_EDGE)
-        pixels = np.nan_to_num(camera.project(points.positions)[0], nan=-1e6)
-        to_map = map_from_image(cube_map)
-        on_map = pixels @ to_map[:, :2].T + to_map[:, 2]
-        height, width = cube_map.mask.shape
-        column, row = np.floor(on_map).astype(np.int64).T
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
-        return _Look(
-            view,
-            pixels,
-            sample_coords(view, on_map),
-            cube_map.confidence[row, column],
-            np.asarray(inside & cube_map.mask[row, column]),
-        )
-
-
-@dataclass(frozen=True)
 class _Errors:
     """Of all points in all views that see them: distance to the true coordinate."""
 
     distance_mm: FloatArray
     confidence: FloatArray
-    part: npt.NDArray[np.int32]
+    point: npt.NDArray[np.int64]
 
     @staticmethod
     def of(
-        looks: Sequence[_Look], seen: Sequence[BoolArray], points: SurfacePoints, cube_mm: float
+        looks: Sequence[Look], seen: Sequence[BoolArray], points: SurfacePoints, cube_mm: float
     ) -> _Errors:
-        distances, confidences, parts = [], [], []
+        distances, confidences, rows_of = [], [], []
         for look, visible in zip(looks, seen, strict=True):
             rows = look.has & visible
             off = look.coords[rows] - points.coords[rows]
             distances.append(np.linalg.norm(off, axis=1) * cube_mm)
             confidences.append(look.confidence[rows])
-            parts.append(points.parts[rows])
+            rows_of.append(np.flatnonzero(rows))
         return _Errors(
             np.concatenate(distances).astype(np.float32),
             np.concatenate(confidences),
-            np.concatenate(parts),
+            np.concatenate(rows_of),
         )
-
-
-def _wanted(points: SurfacePoints, options: EmbedderEvaluationOptions) -> SurfacePoints:
-    keep = np.isin(points.parts, [PART_NAMES.index(name) for name in options.parts])
-    return SurfacePoints(points.positions[keep], points.coords[keep], points.parts[keep])
 
 
 def _pair_figures(
     embedded: EmbeddedViews,
-    looks: Sequence[_Look],
+    looks: Sequence[Look],
     seen: Sequence[BoolArray],
     points: SurfacePoints,
     options: EmbedderEvaluationOptions,
-) -> list[PairFigures]:
-    """Follow the points between all ordered pairs of views, and sort by part and angle."""
-    towards = np.stack([embedded.head.center - camera.center for camera in embedded.cameras])
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+) -> tuple[list[PairFigures], PairFigures]:
+    """Follow the points between all ordered pairs of views: by part and angle, and in sum."""
     edges = (0.0, *options.angles_deg)
-    followed: dict[tuple[str, int], list[tuple[DoubleArray, float]]] = {}
-    for a, b in permutations(range(len(looks)), 2):
-        angle = float(np.rad2deg(np.arccos(np.clip(towards[a] @ towards[b], -1, 1))))
-        group = int(np.searchsorted(options.angles_deg, angle))
-        both = seen[a] & seen[b]
-        if group == len(options.angles_deg) or not both.any():
-            continue
-        error = _follow(looks[a], looks[b], embedded, b, both) * _PICTURE
-        error /= embedded.cameras[b].width
-        size = np.ptp(looks[b].pixels[seen[b]], axis=0).max() * _PICTURE
-        size /= embedded.cameras[b].width
-        for name in options.parts:
-            chosen = points.parts[both] == PART_NAMES.index(name)
-            followed.setdefault((name, group), []).append((error[chosen], float(size)))
-    figures = []
-    for (name, group), pairs in sorted(followed.items()):
-        errors = np.concatenate([error for error, _ in pairs])
-        shares = np.concatenate([error / size for error, size in pairs])
-        if len(errors):
-            found = np.isfinite(errors)
-            figures.append(
-                PairFigures(
-                    name,
-                    (edges[group], edges[group + 1]),
-                    len(errors),
-                    float(found.mean()),
-                    _median(errors[found]),
-                    tuple(float((shares <= bound).mean()) for bound in options.pck),
-                )
-            )
-    return figures
+    skin = select_parts(points, SKIN)
+    chosen = {name: select_part(points, name) for name in options.parts}
+    acceptance = select_parts(points, ACCEPTANCE_PARTS)
+    near = view_angles(embedded) <= ACCEPTANCE_ANGLE_DEG
+    followed: dict[tuple[str, int], list[_Followed]] = {}
+    summary: list[_Followed] = []
+    for group, pairs in enumerate(pairs_by_angle(embedded, options.angles_deg)):
+        for a, b in pairs:
+            both = seen[a] & seen[b]
+            if not both.any():
+                continue
+            scale = _PICTURE / embedded.cameras[b].width
+            error = follow(looks[a], looks[b], both) * scale
+            head = seen[b] & skin if (seen[b] & skin).any() else seen[b]
+            size = longer_side(looks[b].pixels[head]) * scale
+            for name, rows in chosen.items():
+                followed.setdefault((name, group), []).append((error[rows[both]], size))
+            if near[a, b]:
+                summary.append((error[acceptance[both]], size))
+    figures = [
+        _pooled(name, (edges[group], edges[group + 1]), pairs, options.pck)
+        for (name, group), pairs in sorted(followed.items())
+    ]
+    name = " + ".join(ACCEPTANCE_PARTS)
+    total = _pooled(name, (0.0, ACCEPTANCE_ANGLE_DEG), summary, options.pck)
+    return [figure for figure in figures if figure.n], total
 
 
-def _follow(
-    a: _Look, b: _Look, embedded: EmbeddedViews, index: int, rows: BoolArray
-) -> DoubleArray:
-    """End-point errors of points in the picture of the second view; infinite where not found."""
-    error = np.full(int(rows.sum()), np.inf)
-    has = a.has[rows]
-    if not has.any() or not len(b.view.pixels):
-        return error
-    targets = np.ascontiguousarray(a.coords[rows][has])
-    start = nearest(b.view.grid, targets).index
-    place, distance = locate(
-        b.view.coords, b.view.cells, targets, b.view.pixels[start], max_shift=_MAX_SHIFT
+def _pooled(
+    part: str, angle_deg: tuple[float, float], pairs: Sequence[_Followed], pck: Sequence[float]
+) -> PairFigures:
+    errors = np.concatenate([np.empty(0), *(error for error, _ in pairs)])
+    shares = np.concatenate([np.empty(0), *(error / size for error, size in pairs)])
+    found = np.isfinite(errors)
+    return PairFigures(
+        part,
+        angle_deg,
+        len(errors),
+        float(found.mean()) if len(errors) else float("nan"),
+        median(errors[found]),
+        tuple(float((shares <= bound).mean()) if len(errors) else float("nan") for bound in pck),
     )
-    centers = b.view.centers(b.view.pixels[start])
-    place = np.where(np.isfinite(distance)[:, None], place, centers)
-    affine = embedded.cube_maps[index].image_from_map
-    found = place @ affine[:, :2].T + affine[:, 2]
-    error[has] = np.linalg.norm(found - b.pixels[rows][has], axis=1)
-    return error
 
 
 def _mask_iou(capture: Capture, embedded: EmbeddedViews) -> float:
@@ -305,5 +307,10 @@ def _mask_iou(capture: Capture, embedded: EmbeddedViews) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _median(values: npt.NDArray[np.floating]) -> float:
+def median(values: npt.NDArray[np.floating]) -> float:
+    """Median, NaN of nothing."""
     return float(np.median(values)) if len(values) else float("nan")
+
+
+def _take(points: SurfacePoints, rows: BoolArray) -> SurfacePoints:
+    return SurfacePoints(points.positions[rows], points.coords[rows], points.parts[rows])

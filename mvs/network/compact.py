@@ -26,8 +26,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "compact.safetensors"
 _HALF_CONFIDENCE = 0.01
 _MEAN, _DEVIATION = 127.5, 64.0
 # Channels of the output.
-COORDS, LOG_VARIANCE, MASK = slice(0, 3), 3, 4
-_N_OUTPUTS = 5
+COORDS, LOG_VARIANCE, MASK, NORMALS = slice(0, 3), 3, 4, slice(5, 8)
+_N_OUTPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Attention(nn.Module):
 
 
 class CompactNetwork(nn.Module):
-    """Picture to cube coordinates, log-variance and head mask, at half the picture's resolution."""
+    """Picture to cube coordinates, log-variance, mask and normals, at half its resolution."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -149,8 +149,8 @@ class CompactNetwork(nn.Module):
             picture: (B, 3, S, S) RGB in 0..255, S a multiple of 32.
 
         Returns:
-            (B, 5, S / 2, S / 2) float32: coordinates, logarithm of their variance (squared cube
-            units), logit of the head mask.
+            (B, 8, S / 2, S / 2) float32: coordinates, logarithm of their variance (squared cube
+            units), logit of the head mask, normal in the head's frame (of any length).
         """
         x4 = self.level4(self.stem((picture - _MEAN) / _DEVIATION))
         x8 = self.level8(x4)
@@ -162,7 +162,7 @@ class CompactNetwork(nn.Module):
         # Coordinates need more digits than half precision has.
         with torch.autocast(picture.device.type, enabled=False):
             out = F.pixel_shuffle(self.head(x.float()), 2)
-        offset = out.new_tensor([0.5, 0.5, 0.5, 2 * math.log(0.05), 0.0])
+        offset = out.new_tensor([0.5, 0.5, 0.5, 2 * math.log(0.05), 0.0, 0.0, 0.0, 0.3])
         return torch.as_tensor(out + offset[:, None, None])
 
 
@@ -195,10 +195,11 @@ def predict(network: CompactNetwork, crop: ByteArray) -> Prediction:
     both = torch.cat([picture, picture.flip(3)])
     plain, mirrored = network(both.contiguous(memory_format=torch.channels_last))
     mirrored = mirrored.flip(2)
-    mirrored[0] = 1 - mirrored[0]
+    mirrored[0], mirrored[NORMALS.start] = 1 - mirrored[0], -mirrored[NORMALS.start]
     out = 0.5 * (plain + mirrored)[None]
     out = F.interpolate(out, scale_factor=2.0, mode="bilinear")[0].cpu()
     coords = out[COORDS].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
     variance = out[LOG_VARIANCE].exp().numpy()
     confidence = 1 / (1 + variance / np.float32(_HALF_CONFIDENCE**2))
-    return Prediction(coords, confidence.astype(np.float32), out[MASK].numpy() > 0)
+    normals = F.normalize(out[NORMALS], dim=0).permute(1, 2, 0).contiguous().numpy()
+    return Prediction(coords, confidence.astype(np.float32), out[MASK].numpy() > 0, normals)

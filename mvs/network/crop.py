@@ -96,7 +96,7 @@ def paste_cube_map(cube_map: CubeMap, height: int, width: int) -> CubeMap:
         width: columns of the picture.
 
     Returns:
-        Map of (height, width); off the region ``mask`` is False, coordinates and confidence are 0.
+        Map of (height, width); off the region ``mask`` is False and all else is 0.
 
     Raises:
         ValueError: if ``image_from_map`` is not a positive scale per axis and a shift.
@@ -111,16 +111,15 @@ def paste_cube_map(cube_map: CubeMap, height: int, width: int) -> CubeMap:
     part = np.ix_(y.inside, x.inside)
     x, y = (_Axis(a.taps[a.inside], a.weights[a.inside], a.inside) for a in (x, y))
     on_head = cube_map.mask[..., None].astype(np.float32)
-    values = np.concatenate([cube_map.coords, cube_map.confidence[..., None]], axis=2)
+    values = cube_map.channels()
     share = _resample(on_head, y, x)
     mixed = _resample(np.where(cube_map.mask[..., None], values, 0), y, x)
     mixed /= np.maximum(share, np.finfo(np.float32).tiny)
 
-    pasted = empty_cube_map(height, width)
-    pasted.coords[part] = mixed[..., :3]
-    pasted.confidence[part] = mixed[..., 3]
-    pasted.mask[part] = share[..., 0] >= 0.5
-    return pasted
+    whole = np.zeros((height, width, values.shape[2]), np.float32)
+    mask = np.zeros((height, width), np.bool_)
+    whole[part], mask[part] = mixed, share[..., 0] >= 0.5
+    return CubeMap.from_channels(whole, mask, np.eye(2, 3))
 
 
 def empty_cube_map(height: int, width: int) -> CubeMap:

@@ -23,11 +23,13 @@ class Prediction(NamedTuple):
             coordinates (squared cube units) gives 1 / (1 + variance / 0.01^2): it falls with the
             expected error and is a half where that is 1 % of the cube.
         mask: (S, S) bool, True on the head.
+        normals: (S, S, 3) float32 unit normals in the head's frame, None if the network has none.
     """
 
     coords: FloatArray
     confidence: FloatArray
     mask: BoolArray
+    normals: FloatArray | None = None
 
 
 class _OneThread:
@@ -157,7 +159,8 @@ class NetworkEmbedder:
         crop = sample_region(image, region, self.size)
         answer = self._answer(crop.image)
         mask = answer.mask & crop.inside
-        return CubeMap(answer.coords, answer.confidence, mask, crop.image_from_map)
+        maps = (answer.coords, answer.confidence, mask, crop.image_from_map, answer.normals)
+        return CubeMap(*maps)
 
     def _answer(self, crop: ByteArray) -> Prediction:
         with _one_thread():

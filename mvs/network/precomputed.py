@@ -1,8 +1,9 @@
 """Cube maps from files: one ``<image name>.npz`` per picture, in the picture's own pixels.
 
 ``coords`` (H, W, 3) holds cube coordinates in [0, 1], not finite where there are none;
-``confidence`` (H, W) in [0, 1] and ``mask`` (H, W) may be absent. The pixels are those of the
-picture as it was taken, with its lens distortion.
+``confidence`` (H, W) in [0, 1], ``mask`` (H, W) and ``normals`` (H, W, 3), unit vectors in the
+head's frame, may be absent. The pixels are those of the picture as it was taken, with its lens
+distortion.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mvs.types import ByteArray, CubeMap, FloatArray, Square
 # What rounding in half precision may put outside the cube.
 _TOLERANCE = 1e-3
 _REMEDY = "write it anew, for example with `mvs embed`"
+_ARRAYS = ("coords", "confidence", "mask", "normals")
 
 AnyArray = npt.NDArray[np.generic]
 
@@ -114,7 +116,11 @@ def read_cube_map(path: Path, height: int, width: int) -> CubeMap:
         _check_range(path, "confidence", confidence)
     if "mask" in arrays:
         known &= _checked(path, arrays, "mask", (height, width)) > 0
-    return CubeMap(np.clip(coords, 0, 1), np.clip(confidence, 0, 1), known, np.eye(2, 3))
+    normals = None
+    if "normals" in arrays:
+        normals = np.nan_to_num(_checked(path, arrays, "normals", (height, width, 3)))
+    maps = (np.clip(coords, 0, 1), np.clip(confidence, 0, 1), known, np.eye(2, 3), normals)
+    return CubeMap(*maps)
 
 
 def write_cube_map(path: Path, cube_map: CubeMap) -> None:
@@ -131,10 +137,15 @@ def write_cube_map(path: Path, cube_map: CubeMap) -> None:
         raise ValueError("cube_map must be at the picture's resolution")
     path.parent.mkdir(parents=True, exist_ok=True)
     on_head = cube_map.mask
-    coords = np.where(on_head[..., None], cube_map.coords, np.float32(0))
-    confidence = np.where(on_head, cube_map.confidence, np.float32(0))
+    arrays = {"coords": cube_map.coords, "confidence": cube_map.confidence}
+    if cube_map.normals is not None:
+        # Three decimals are a twentieth of a degree, at half the bytes.
+        arrays["normals"] = cube_map.normals.astype(np.float16)
+    for key, values in arrays.items():
+        shown = on_head[..., None] if values.ndim == 3 else on_head
+        arrays[key] = np.where(shown, values, values.dtype.type(0))
     with replacing(path) as file:
-        np.savez_compressed(file, coords=coords, confidence=confidence, mask=on_head)
+        np.savez_compressed(file, allow_pickle=False, mask=on_head, **arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, AnyArray]:
@@ -148,7 +159,7 @@ def _read_arrays(path: Path) -> dict[str, AnyArray]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             with file:
-                return {key: file[key] for key in ("coords", "confidence", "mask") if key in file}
+                return {key: file[key] for key in _ARRAYS if key in file}
     except damage as error:
         reason = str(error).partition("\n")[0]
         raise CaptureError(path, f"not a readable .npz file ({reason})", _REMEDY) from None
@@ -185,4 +196,5 @@ def _cut(whole: CubeMap, region: Square) -> CubeMap:
         raise ValueError(f"region {region} lies outside the picture of {width}x{height}")
     part = np.s_[top:bottom, left:right]
     affine = np.array([[1, 0, left], [0, 1, top]], np.float64)
-    return CubeMap(whole.coords[part], whole.confidence[part], whole.mask[part], affine)
+    normals = None if whole.normals is None else whole.normals[part]
+    return CubeMap(whole.coords[part], whole.confidence[part], whole.mask[part], affine, normals)

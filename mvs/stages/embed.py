@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -228,7 +228,7 @@ def _with_mask(cube_map: CubeMap, mask: BoolArray) -> CubeMap:
     inside = ((y >= 0) & (y < mask.shape[0]))[:, None] & ((x >= 0) & (x < mask.shape[1]))
     looked_up = mask[np.clip(y, 0, len(mask) - 1)[:, None], np.clip(x, 0, mask.shape[1] - 1)]
     kept = cube_map.mask & inside & looked_up
-    return CubeMap(cube_map.coords, cube_map.confidence, kept, affine)
+    return replace(cube_map, mask=kept)
 
 
 def warp_cube_map(cube_map: CubeMap, mapping: FloatArray) -> CubeMap:
@@ -247,7 +247,7 @@ def warp_cube_map(cube_map: CubeMap, mapping: FloatArray) -> CubeMap:
     at = np.where(valid[..., None], mapping, 0.5).astype(np.float64) - 0.5
     low = np.clip(np.floor(at), 0, [max(width - 2, 0), max(height - 2, 0)]).astype(np.intp)
     share = np.clip(at - low, 0, 1)
-    values = np.concatenate([cube_map.coords, cube_map.confidence[..., None]], axis=2)
+    values = cube_map.channels()
     corners, weights, on_head = [], [], []
     for dy in (0, 1):
         for dx in (0, 1):
@@ -266,7 +266,7 @@ def warp_cube_map(cube_map: CubeMap, mapping: FloatArray) -> CubeMap:
     picked = np.take_along_axis(stacked, nearest[..., None], axis=0)[0]
     result = np.where(smooth[..., None], mixed, picked).astype(np.float32)
     mask = np.take_along_axis(np.stack(on_head), nearest, axis=0)[0] & valid
-    return CubeMap(result[..., :3].copy(), result[..., 3].copy(), mask, np.eye(2, 3))
+    return CubeMap.from_channels(result, mask, np.eye(2, 3))
 
 
 def _half_angle(camera: Camera, square: Square | None) -> float:

@@ -19,11 +19,11 @@ from calib.colmap import write_model
 from calib.files import replacing
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
-from mvs.synthetic import shade
 from mvs.synthetic.backgrounds import clouds
+from mvs.synthetic.drawing import COVER, HAIR, SKIN
 from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm, load_head
 from mvs.synthetic.lights import Lights
-from mvs.synthetic.people import random_person
+from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
 from mvs.synthetic.scene import Person, Scene, Studio, build_scene
 from mvs.synthetic.shells import HairStyle
@@ -100,8 +100,9 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
 def sitter(studio: Studio, seed: int) -> Person:
     """A person as they would come to a studio: no hat, glasses, dyes or grimaces; soft light."""
     rng = np.random.default_rng((seed, 0))
-    person = random_person(studio.head, rng)
-    look = person.look
+    look = random_look(rng)
+    n_modes = len(studio.head.identity_modes)
+    identity = rng.normal(0, rng.uniform(0.5, 1.25), n_modes).astype(np.float32)
     for name, low, high in (
         ("freckles", 0.0, 0.3),
         ("moles", 0.0, 0.5),
@@ -121,19 +122,20 @@ def sitter(studio: Studio, seed: int) -> Person:
     look["hair"], look["gloss"], look["curl"] = (0.045, 0.026, 0.016), 0.6, 0.1
     look["strand"], look["cloth"] = 4.0, (0.08, 0.13, 0.2)
     look["gaze"] = (0.0, 0.0, 1.0)
-    identity = np.clip(person.identity, -1.8, 1.8) * 0.75
+    identity = np.clip(identity, -1.8, 1.8) * 0.75
     hair = HairStyle(1.6, 0.45, 0.25, 2.2, 0.0, 0.3, 0.0)
-    return replace(
-        person,
+    return Person(
         identity=identity.astype(np.float32),
-        expression=np.zeros_like(person.expression),
+        expression=np.zeros(len(studio.head.expression_names), np.float32),
         neck=np.zeros(3, np.float32),
         hair=hair,
+        locks=None,
         bun=None,
         hat=None,
         collar=(-10.0, 0.4),
         glasses=None,
         dark_lenses=False,
+        look=look,
         lights=_studio_lights(),
     )
 
@@ -183,7 +185,7 @@ def _write_view(output: Path, name: str, photo: Rendering, rng: np.random.Genera
     light = np.clip((photo.color + noise) * 1.25, 0, None)
     tone = np.clip(light * (1 + light / 9) / (1 + light * 0.45), 0, 1) ** (1 / 2.2)
     picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
-    hair = np.where(photo.material == shade.HAIR, 255, 0).astype(np.uint8)
+    hair = np.where(photo.material == HAIR, 255, 0).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
     _write_picture(output / "images" / name, picture[..., ::-1], quality)
     _write_picture(output / "masks" / f"{name}.png", photo.mask.astype(np.uint8) * 255, [])
@@ -205,7 +207,7 @@ def _sparse_points(
 ) -> tuple[DoubleArray, list[npt.NDArray[np.int64]]]:
     """Skin vertices and which views see them, as structure from motion would have found them."""
     body = scene.layers[0]
-    skin = np.unique(body.faces[body.materials == shade.SKIN])
+    skin = np.unique(body.faces[body.materials == SKIN])
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
     seen = np.zeros((len(shots), len(picked)), np.bool_)
     for index, shot in enumerate(shots):
@@ -235,7 +237,7 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
     vertex["part"] = head.vertex_part.astype(np.uint8)
     _write_mesh(options.output / "gt" / "mesh.ply", vertex, head.faces)
     worn = scene.layers[1]
-    cloth = worn.faces[(worn.features[worn.faces, shade.COVER] > 0).all(axis=1)]
+    cloth = worn.faces[(worn.features[worn.faces, COVER] > 0).all(axis=1)]
     positions = worn.positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
     torso = {name: positions[:, k].astype(np.float32) for k, name in enumerate("xyz")}
     _write_mesh(options.output / "gt" / "torso.ply", torso, cloth)

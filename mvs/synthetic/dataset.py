@@ -9,25 +9,52 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from calib.files import replacing
+from mvs.canonical.regions import REGIONS
 from mvs.synthetic.head import load_head
+from mvs.synthetic.patterns import normalise
 from mvs.synthetic.sample import Sample, random_samples
 from mvs.synthetic.scene import Studio
-from mvs.types import ByteArray
+from mvs.types import BoolArray, ByteArray, FloatArray
 
 PICTURE_SIZE = 256
 LABEL_SIZE = PICTURE_SIZE // 2
 VIEWS_PER_PERSON = 3
 _COORD_LEVELS = 65535
+_NORMAL_LEVELS = 127
+_N_REGIONS = len(REGIONS)
 
-# One sample: the picture, and its labels at half the resolution.
+# By region, in the order of ``REGIONS``.
+_REGION_COLORS = np.array(
+    [
+        (0, 0, 0),
+        (224, 172, 138),
+        (96, 56, 24),
+        (255, 255, 255),
+        (240, 120, 60),
+        (220, 30, 60),
+        (120, 0, 40),
+        (250, 210, 60),
+        (70, 50, 160),
+        (150, 100, 80),
+        (40, 120, 90),
+        (60, 160, 230),
+        (30, 220, 220),
+    ],
+    np.uint8,
+)
+
+# One sample: the picture, and its labels at half the resolution; normals times 127.
 RECORD = np.dtype(
     [
         ("image", "u1", (PICTURE_SIZE, PICTURE_SIZE, 3)),
         ("coords", "u2", (LABEL_SIZE, LABEL_SIZE, 3)),
         ("mask", "u1", (LABEL_SIZE, LABEL_SIZE)),
+        ("normals", "i1", (LABEL_SIZE, LABEL_SIZE, 3)),
+        ("region", "u1", (LABEL_SIZE, LABEL_SIZE)),
     ]
 )
 
@@ -90,12 +117,11 @@ def encode(sample: Sample) -> np.ndarray:
     """A sample as one ``RECORD``: labels are means over the head's part of 2 x 2 pixels."""
     record = np.zeros((), RECORD)
     record["image"] = sample.image
-    n = LABEL_SIZE
-    share = sample.mask.reshape(n, 2, n, 2).sum(axis=(1, 3))
-    total = (sample.coords * sample.mask[..., None]).reshape(n, 2, n, 2, 3).sum(axis=(1, 3))
-    coords = total / np.maximum(share, 1)[..., None]
-    record["coords"] = np.rint(coords * _COORD_LEVELS)
-    record["mask"] = share >= 2
+    coords, normals = np.zeros((2, LABEL_SIZE, LABEL_SIZE, 3), np.float32)
+    labels = (coords, normals, record["mask"], record["region"])
+    _halve((sample.coords, sample.normals, sample.mask, sample.region), labels)
+    record["coords"] = np.rint(coords * np.float32(_COORD_LEVELS))
+    record["normals"] = np.rint(normals * np.float32(_NORMAL_LEVELS))
     return record
 
 
@@ -104,12 +130,21 @@ def decode_coords(coords: np.ndarray) -> np.ndarray:
     return coords.astype(np.float32) / np.float32(_COORD_LEVELS)
 
 
+def decode_normals(normals: np.ndarray) -> FloatArray:
+    """Unit vectors, float32, of the ``normals`` field; 0 where it is 0."""
+    vectors = normals.astype(np.float32)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1), np.float32)
+
+
 def contact_sheet(records: np.ndarray, columns: int) -> ByteArray:
-    """Pictures and their coordinates side by side, (H, W, 3) uint8 RGB."""
+    """Pictures with their coordinates, normals and regions beside, (H, W, 3) uint8 RGB."""
     tiles = []
     for record in records:
         coords = (record["coords"] >> 8).astype(np.uint8) * record["mask"][..., None]
-        tiles += [record["image"][::2, ::2], coords]
+        normals = (record["normals"].astype(np.int16) + 127).astype(np.uint8)
+        normals *= record["mask"][..., None]
+        tiles += [record["image"][::2, ::2], coords, normals, _REGION_COLORS[record["region"]]]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
     return np.vstack(rows)
@@ -131,3 +166,32 @@ def _write_shard(options: DatasetOptions, number: int) -> Path:
     with replacing(path) as file:
         np.save(file, records)
     return path
+
+
+@numba.njit(cache=True)
+def _halve(
+    fine: tuple[FloatArray, FloatArray, BoolArray, ByteArray],
+    coarse: tuple[FloatArray, FloatArray, ByteArray, ByteArray],
+) -> None:
+    """Labels of 2 x 2 pixels: means over the head, unit normals, most frequent region."""
+    half = coarse[2].shape
+    votes = np.zeros(_N_REGIONS, np.int32)
+    for row in range(half[0]):
+        for column in range(half[1]):
+            share = 0
+            votes[:] = 0
+            coords, normals = coarse[0][row, column], coarse[1][row, column]
+            for index in range(4):
+                r, c = 2 * row + index // 2, 2 * column + index % 2
+                votes[fine[3][r, c]] += 1
+                if not fine[2][r, c]:
+                    continue
+                share += 1
+                for k in range(3):
+                    coords[k] += fine[0][r, c, k]
+                    normals[k] += fine[1][r, c, k]
+            for k in range(3):
+                coords[k] /= max(share, 1)
+            normalise(normals, 0)
+            coarse[2][row, column] = share >= 2
+            coarse[3][row, column] = votes.argmax()

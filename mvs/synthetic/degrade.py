@@ -24,8 +24,9 @@ def expose(color: FloatArray, mask: BoolArray, rng: np.random.Generator) -> Floa
     whole = float(luminance.mean())
     subject = float(luminance[mask].mean()) if mask.any() else whole
     level = max(0.75 * subject + 0.25 * whole, 1e-3)
-    gain = 0.24 * np.exp(rng.normal(0, 0.3)) * level**-0.75
-    balance = np.exp(rng.normal(0, 0.06, 3))
+    spread = 0.3 if rng.random() < 0.75 else 0.7
+    gain = 0.24 * np.exp(rng.normal(0, spread)) * level**-0.75
+    balance = np.exp(rng.normal(0, 0.06 if rng.random() < 0.8 else 0.2, 3))
     return np.asarray(color * (gain * balance), np.float32)
 
 
@@ -39,7 +40,7 @@ def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
     Returns:
         (H, W, 3) uint8.
     """
-    color = _blur(color, rng)
+    color = _blur(_vignette(color, rng), rng)
     if rng.random() < 0.7:
         shot = rng.uniform(0, 0.03) * np.sqrt(np.maximum(color, 0)) + rng.uniform(0, 0.006)
         noise = shot * rng.standard_normal(color.shape, np.float32)
@@ -55,6 +56,19 @@ def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
     tone = gray + saturation * (tone - gray)
     picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
     return _compress(picture, rng)
+
+
+def _vignette(color: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Darker corners and scattered light, each in some pictures."""
+    height, width = color.shape[:2]
+    if rng.random() < 0.2:
+        y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+        fall = 1 - rng.uniform(0.1, 0.6) * (x * x + y * y) / 2
+        color = np.asarray(color * fall[..., None], np.float32)
+    if rng.random() < 0.12:  # haze and glare
+        veil = rng.uniform(0.01, 0.12) * np.exp(rng.normal(0, 0.1, 3))
+        color = np.asarray(color + veil, np.float32)
+    return color
 
 
 def _blur(color: FloatArray, rng: np.random.Generator) -> FloatArray:

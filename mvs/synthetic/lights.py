@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvs.kernels.raster import rasterise
-from mvs.types import FloatArray, IntArray
+from mvs.types import DoubleArray, FloatArray, IntArray
 
 _SHADOW_SIZE = 320
 N_HARMONICS = 9
@@ -52,30 +52,56 @@ def harmonics(directions: FloatArray) -> FloatArray:
 
 
 def random_lights(rng: np.random.Generator) -> Lights:
-    """Draw a surround and lamps, from an overcast sky to one hard lamp at the side."""
-    n_lamps = int(rng.choice([0, 1, 2, 3], p=[0.12, 0.38, 0.3, 0.2]))
+    """Draw a surround and lamps: sky, rooms, studios, windows, one hard lamp, coloured lamps."""
+    kind = rng.choice(5, p=[0.34, 0.26, 0.12, 0.14, 0.14])
+    if kind == 0:
+        n_lamps, level, strength = int(rng.integers(0, 4)), rng.uniform(0.06, 0.6), 0.7
+    elif kind == 1:  # one hard lamp from anywhere, next to nothing on the other side
+        n_lamps, level, strength = 1, rng.uniform(0.004, 0.06), rng.uniform(0.7, 2.0)
+    elif kind == 2:  # coloured lamps
+        n_lamps, level, strength = int(rng.integers(2, 4)), rng.uniform(0.01, 0.12), 0.9
+    elif kind == 3:  # a window
+        n_lamps, level, strength = 1, rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.5)
+    else:  # soft boxes
+        n_lamps, level, strength = 3, rng.uniform(0.3, 0.9), 0.35
+    directions, colors = _lamps(n_lamps, strength, 0.7 if kind == 2 else 0.15, kind == 1, rng)
+    ambient = _surround(level, 0.3 if kind == 2 else 0.13, rng)
+    if kind == 3:
+        ambient[1:4] += 0.9 * level * directions[0][[1, 2, 0], None]
+    soft = rng.uniform(0, 0.35) if kind == 1 else rng.uniform(0, 1)
+    return Lights(
+        ambient.astype(np.float32),
+        directions.astype(np.float32),
+        colors.astype(np.float32),
+        float(soft),
+    )
+
+
+def _surround(level: float, spread: float, rng: np.random.Generator) -> DoubleArray:
     ambient = np.zeros((N_HARMONICS, 3))
-    level = rng.uniform(0.25, 0.9) if n_lamps == 0 else rng.uniform(0.06, 0.55)
-    ambient[0] = level * _tint(rng, 0.12)
-    ambient[1] = level * rng.uniform(-0.15, 0.5) * _tint(rng, 0.15)
-    ambient[2:4] = level * rng.normal(0, 0.28, (2, 1)) * _tint(rng, 0.15)
-    ambient[4:] = level * rng.normal(0, 0.07, (5, 1)) * _tint(rng, 0.1)
-    directions, colors = np.zeros((n_lamps, 3)), np.zeros((n_lamps, 3))
-    for k in range(n_lamps):
-        yaw = rng.normal(0, 1.0) if k < 2 else rng.uniform(-np.pi, np.pi)
-        pitch = rng.uniform(-0.3, 1.3)
+    ambient[0] = level * _tint(rng, spread)
+    ambient[1] = level * rng.uniform(-0.15, 0.5) * _tint(rng, spread)
+    ambient[2:4] = level * rng.normal(0, 0.3, (2, 1)) * _tint(rng, spread)
+    ambient[4:] = level * rng.normal(0, 0.07, (5, 1)) * _tint(rng, spread)
+    return ambient
+
+
+def _lamps(
+    n: int, strength: float, spread: float, anywhere: bool, rng: np.random.Generator
+) -> tuple[DoubleArray, DoubleArray]:
+    """Directions and colours (n, 3)."""
+    directions, colors = np.zeros((n, 3)), np.zeros((n, 3))
+    for k in range(n):
+        wide = anywhere or k >= 2 or rng.random() < 0.2
+        yaw = rng.uniform(-np.pi, np.pi) if wide else rng.normal(0, 1.0)
+        pitch = rng.uniform(-0.4, 1.4)
         directions[k] = (
             np.sin(yaw) * np.cos(pitch),
             np.sin(pitch),
             np.cos(yaw) * np.cos(pitch),
         )
-        colors[k] = rng.uniform(0.15, 1.1) * (0.7**k) * _tint(rng, 0.15)
-    return Lights(
-        ambient.astype(np.float32),
-        directions.astype(np.float32),
-        colors.astype(np.float32),
-        float(rng.uniform(0, 1)),
-    )
+        colors[k] = strength * rng.uniform(0.3, 1.6) * (0.8**k) * _tint(rng, spread)
+    return directions, colors
 
 
 def cast_shadow(vertices: FloatArray, faces: IntArray, direction: FloatArray) -> ShadowMap:

@@ -27,6 +27,11 @@ LOOK = np.dtype(
         ("brow", "f4"),
         ("beard", "f4"),  # 0 none, below 0.5 stubble, above a full beard
         ("shaved", "f4"),  # hair shaved to the skin
+        ("beard_shape", "i4"),  # see ``skin``
+        ("folds", "f4"),
+        ("brow_scale", "f4"),  # width against the usual
+        ("white", "f4"),  # brightness of the eyes' white
+        ("glare", "f4"),  # how much clear glasses mirror
         ("iris", "f4", 3),
         ("iris_radius", "f4"),  # rad
         ("pupil", "f4"),  # relative to the iris
@@ -37,6 +42,8 @@ LOOK = np.dtype(
         ("wave", "f4"),
         ("curl", "f4"),  # 0 straight strands, 1 curls without direction
         ("gloss", "f4"),
+        ("contrast", "f4"),  # between locks, in logarithms
+        ("tips", "f4"),  # how much lighter a lock's tip is
         ("sparse", "f4"),  # 0 dense hair, 1 thin
         ("cloth", "f4", 3),
         ("cloth_other", "f4", 3),
@@ -98,12 +105,26 @@ def random_look(rng: np.random.Generator) -> Record:
     """
     look = np.zeros(1, LOOK)
     look["seed"] = rng.uniform(0, 32, 3)
+    look["brow_scale"] = look["white"] = 1
     _skin(look, rng)
     _face_details(look, rng)
     _eyes(look, rng)
     _hair(look, rng)
     _clothes(look, rng)
     return look
+
+
+def vary_look(look: Record, rng: np.random.Generator) -> None:
+    """Draw what ``random_look`` leaves at rest, in place."""
+    look["beard_shape"] = rng.choice(5, p=[0.55, 0.15, 0.08, 0.15, 0.07])
+    look["folds"] = rng.uniform(0, 1) ** 1.5
+    look["brow_scale"] = rng.uniform(0.55, 1.5)
+    look["white"] = rng.uniform(0.45, 1.0)
+    look["glare"] = rng.uniform(0, 1) ** 1.5
+    if rng.random() < 0.25:  # sweat, cream
+        look["oil"], look["roughness"] = rng.uniform(1.0, 3.0), rng.uniform(0.18, 0.35)
+    look["contrast"] = rng.uniform(0.15, 1.0)
+    look["tips"] = rng.uniform(-0.2, 0.6)
 
 
 def _skin(look: Record, rng: np.random.Generator) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 
 from mvs.synthetic.glasses import GlassesStyle
 from mvs.synthetic.head import Head
+from mvs.synthetic.headgear import HoodStyle
 from mvs.synthetic.lights import random_lights
-from mvs.synthetic.look import random_look
+from mvs.synthetic.locks import LockStyle
+from mvs.synthetic.look import random_look, vary_look
 from mvs.synthetic.scene import Person
 from mvs.synthetic.shells import HairStyle
 from mvs.types import FloatArray
@@ -21,13 +23,17 @@ def random_person(head: Head, rng: np.random.Generator) -> Person:
         rng: source of randomness; the same state gives the same person.
     """
     look = random_look(rng)
-    identity = rng.normal(0, rng.uniform(0.5, 1.25), len(head.identity_modes)).astype(np.float32)
+    vary_look(look, rng)
+    identity = rng.normal(0, rng.uniform(0.4, 1.5), len(head.identity_modes)).astype(np.float32)
     hat = None
     if rng.random() < 0.12:
         hat = (rng.uniform(5.0, 8.5), rng.uniform(0.0, 0.35), rng.uniform(0.4, 1.1))
     hair = random_hair(rng) if rng.random() < 0.85 else None
     if hat is not None and hair is not None:
         hair = HairStyle(0.35, 1.0, 0.08, 1.5, hair.length, hair.line + 0.3, 0.0)
+    hood = random_hood(rng) if rng.random() < 0.06 else None
+    if hood is not None:
+        hair = hat = None
     if hair is None:
         look["shaved"] = rng.uniform(0, 1)
     bun = None
@@ -40,13 +46,16 @@ def random_person(head: Head, rng: np.random.Generator) -> Person:
         expression=random_expression(head, rng),
         neck=(rng.normal(0, 1, 3) * [0.16, 0.3, 0.12]).astype(np.float32),
         hair=hair,
+        locks=None if hair is None or rng.random() < 0.08 else random_locks(hair, hat, bun, rng),
         bun=bun,
         hat=hat,
-        collar=(rng.uniform(-12.5, -7.8), rng.uniform(0.15, 1.0)),
+        collar=(rng.uniform(-12.5, -7.8), rng.uniform(0.15, 1.0) ** 1.5 * 1.4),
         glasses=glasses,
         dark_lenses=glasses is not None and rng.random() < 0.25,
         look=look,
         lights=random_lights(rng),
+        hood=hood,
+        visor=rng.uniform(4.0, 8.0) if hat is not None and rng.random() < 0.45 else 0.0,
     )
 
 
@@ -57,7 +66,8 @@ def random_expression(head: Head, rng: np.random.Generator) -> FloatArray:
     kind = rng.random()
     if kind < 0.3:
         return expression
-    for _ in range(int(rng.integers(1, 7))):
+    muscles = int(rng.integers(1, 7)) if kind < 0.85 else int(rng.integers(6, 16))
+    for _ in range(muscles):
         index = int(rng.integers(len(names)))
         amount = rng.uniform(0, 1) ** 1.5
         for other in _twins(names, index):
@@ -94,6 +104,58 @@ def random_hair(rng: np.random.Generator) -> HairStyle:
         length=length,
         line=rng.uniform(-1.8, 1.2) if rng.random() < 0.8 else rng.uniform(1.0, 4.0),
         parting=rng.uniform(-3, 3) if rng.random() < 0.35 else 0.0,
+    )
+
+
+def random_locks(
+    hair: HairStyle,
+    hat: tuple[float, float, float] | None,
+    bun: tuple[float, float, float] | None,
+    rng: np.random.Generator,
+) -> LockStyle:
+    """Draw how a head of hair is combed."""
+    comb = str(rng.choice(("crown", "forward", "back", "side", "down", "up", "none")))
+    length = rng.uniform(2.0, 4.0) + 1.6 * hair.thickness
+    lift, weight = rng.uniform(0.0, 0.6) ** 1.5, rng.uniform(0.0, 0.5)
+    curly = rng.random() < 0.35
+    frizz = rng.uniform(0, 1) ** 2
+    if hair.thickness < 0.8:
+        length = rng.uniform(0.4, 2.0)
+    elif hair.length > 0:
+        length, comb = rng.uniform(0.7, 1.2) * (hair.length + 12.0), "down"
+        lift, weight = 0.1, rng.uniform(1.2, 2.5)
+    elif comb in ("up", "none"):
+        length, lift, frizz = 0.6 * length, rng.uniform(0.5, 1.0), frizz + 0.3
+    if hat is not None:
+        comb, lift, weight, frizz = "down", 0.0, 0.8, 0.2 * frizz
+    elif bun is not None:
+        comb, lift, weight, curly = "tied", 0.0, 0.0, False
+    return LockStyle(
+        comb=comb,
+        length=length,
+        lift=lift,
+        weight=weight,
+        curl=rng.uniform(0.15, 0.2 + 0.07 * length) if curly else rng.uniform(0, 0.12),
+        pitch=rng.uniform(1.2, 5.0),
+        frizz=frizz,
+        clump=rng.uniform(0, 0.9),
+        loose=0.02 if hat is not None else rng.uniform(0.03, 0.3),
+        width=rng.uniform(0.08, 0.3) if hair.thickness >= 0.8 else rng.uniform(0.05, 0.12),
+        fringe=hat is None and rng.random() < 0.35,
+        count=int(rng.integers(900, 2200)),
+        parting=hair.parting or rng.uniform(-2.5, 2.5),
+        tie=(9.0, -9.0) if bun is None else bun[:2],
+    )
+
+
+def random_hood(rng: np.random.Generator) -> HoodStyle:
+    """Draw a hood or a head scarf."""
+    return HoodStyle(
+        width=rng.uniform(5.2, 6.9),
+        height=rng.uniform(6.3, 8.8),
+        thickness=rng.uniform(0.3, 1.2),
+        bulk=rng.uniform(0.0, 2.2),
+        fold=rng.uniform(0.05, 0.7),
     )
 
 

@@ -10,12 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvs.synthetic.head import EYE, FACE, HEAD_NECK, Head
-from mvs.types import FloatArray
+from mvs.canonical.regions import REGIONS
+from mvs.synthetic.head import EYE, FACE, HEAD_NECK, MOUTH, Head
+from mvs.types import ByteArray, FloatArray
 
 # hairline height in cm by azimuth around the vertical axis through (z = 1), 0 = front, pi = back
 _HAIRLINE_AZIMUTH = (0.0, 0.45, 0.75, 0.95, 1.08, 1.25, 1.42, 1.62, 1.95, 2.2, 2.6, np.pi)
 _HAIRLINE_HEIGHT = (10.4, 10.0, 8.6, 6.6, 4.0, 2.2, 4.6, 5.2, 2.0, -1.5, -4.2, -4.6)
+# lowest y in cm of the head proper, by z on the template: chin, jaw's edge, below the ear, nape
+_JAW_Z = (-9.0, -4.0, 0.0, 2.5, 5.0, 7.3, 9.0, 10.5)
+_JAW_HEIGHT = (-2.5, -2.6, -2.8, -3.2, -4.6, -6.2, -6.9, -7.5)
+# half width in cm of the nose by height, from between the eyes to below the nostrils
+_NOSE_HEIGHT = (-1.75, -1.3, -0.4, 0.8, 1.6, 3.7, 5.2)
+_NOSE_HALF_WIDTH = (0.6, 1.75, 2.0, 1.75, 1.1, 0.75, 0.7)
 _OUTER_LIP, _LEFT_EYE, _LEFT_BROW = slice(48, 60), slice(42, 48), slice(22, 27)
 
 
@@ -74,6 +81,52 @@ def vertex_regions(head: Head) -> VertexRegions:
     )
 
 
+def region_index(name: str) -> int:
+    """Number of a region."""
+    return REGIONS.index(name)
+
+
+def label_vertices(head: Head, regions: VertexRegions) -> ByteArray:
+    """Which of ``REGIONS`` each vertex of the bare head belongs to.
+
+    Args:
+        head: the morphable head.
+        regions: of its template.
+
+    Returns:
+        (V,) uint8. Sockets belong to what is in them; a beard stays skin.
+    """
+    points = head.template.astype(np.float64)
+    marks = points[head.landmarks]
+    folded = np.column_stack([np.abs(points[:, 0]), points[:, 1]])
+    opening = (points[:, 2] > 5.5) & (_signed_distance(folded, marks[_LEFT_EYE, :2]) < -0.03)
+    labels = np.full(len(points), region_index("skin"), np.uint8)
+    # Later ones are drawn over earlier ones.
+    for name, inside in (
+        ("neck", neck(points)),
+        ("nose", nose(points)),
+        ("ear", ear(points)),
+        ("brow", regions.brow < 1),
+        ("lip", regions.lip > 0.5),
+        ("eye", opening | (head.vertex_part == EYE)),
+        ("mouth", head.vertex_part == MOUTH),
+    ):
+        labels[inside] = region_index(name)
+    return labels
+
+
+def nose(points: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Which template positions (N, 3) are on the nose: bridge, tip, wings, nostrils."""
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    wide = x < np.interp(y, _NOSE_HEIGHT, _NOSE_HALF_WIDTH, left=0.0, right=0.0)
+    return np.asarray(wide & (z > np.interp(y, (-1.7, 3.7), (10.0, 9.0))))
+
+
+def neck(points: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Which template positions (N, 3) are below the jaw, the ears and the hairline's nape."""
+    return np.asarray(points[:, 1] < np.interp(points[:, 2], _JAW_Z, _JAW_HEIGHT))
+
+
 def hair_height(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Height in cm of template positions (N, 3) above the hairline; the ears are bare."""
     azimuth = np.arctan2(np.abs(points[:, 0]), points[:, 2] - 1.0)
@@ -94,10 +147,10 @@ def _smooth(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDA
 
 def _beard(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
-    top = np.where(x < 2.6, -1.35 - 0.25 * x, -2.0 + 0.95 * (x - 2.6))
+    top = np.where(x < 2.6, -1.35 - 0.25 * x, -2.2 + 0.8 * (x - 2.6))
     neck = -7.2 - 0.25 * np.maximum(z - 4, 0)
-    inside = _smooth(top - y, -0.25, 0.5) * _smooth(y - neck, -0.4, 0.9)
-    return inside * _smooth(z, 1.7, 2.6)
+    inside = _smooth(top - y, -0.5, 1.3) * _smooth(y - neck, -0.4, 0.9)
+    return inside * _smooth(z, 0.6, 3.0)
 
 
 def _blush(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,14 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mvs.kernels.raster import vertex_normals
-from mvs.synthetic import shade, shells
+from mvs.synthetic import drawing, headgear, shells
+from mvs.synthetic.drawing import Lighting, Surface
 from mvs.synthetic.glasses import GlassesStyle, make_glasses
 from mvs.synthetic.head import EYEBALL_RANGES, FACE, HEAD_NECK, TEETH_RANGE, Head
 from mvs.synthetic.lights import Lights, ambient_occlusion, cast_shadow
-from mvs.synthetic.regions import vertex_regions
-from mvs.synthetic.shade import Lighting, Surface
-from mvs.types import FloatArray, IntArray
+from mvs.synthetic.locks import Locks, LockStyle, grow_locks
+from mvs.synthetic.regions import label_vertices, region_index, vertex_regions
+from mvs.synthetic.skull import Skull, map_skull
+from mvs.types import ByteArray, FloatArray, IntArray
 
+_REGION_OF = {
+    drawing.CLOTH: "cloth",
+    drawing.HAT: "hat",
+    drawing.FRAME: "glasses",
+    drawing.LENS: "glasses",
+    drawing.HAIR: "hair",
+}
 _NECK_PIVOT = (0.0, -7.0, -2.0)
 
 
@@ -27,37 +36,54 @@ class Studio:
     head: Head
 
     @cached_property
+    def regions(self) -> ByteArray:
+        """(V,) uint8 index into ``REGIONS`` of the head's vertices."""
+        return label_vertices(self.head, vertex_regions(self.head))
+
+    @cached_property
     def features(self) -> FloatArray:
         """(V, 8) float32 shading features of the head's vertices."""
         regions = vertex_regions(self.head)
-        features = np.zeros((len(self.head.template), shade.N_FEATURES), np.float32)
+        features = np.zeros((len(self.head.template), drawing.N_FEATURES), np.float32)
         skin = np.isin(self.head.vertex_part, (FACE, HEAD_NECK))
-        features[:, shade.LIP] = regions.lip
-        features[:, shade.LID] = regions.lid
-        features[:, shade.BROW] = regions.brow
-        features[:, shade.BEARD] = regions.beard
-        features[:, shade.BLUSH] = regions.blush
-        features[:, shade.HEIGHT] = regions.hair
-        features[:, shade.SCALP] = skin
+        features[:, drawing.LIP] = regions.lip
+        features[:, drawing.LID] = regions.lid
+        features[:, drawing.BROW] = regions.brow
+        features[:, drawing.BEARD] = regions.beard
+        features[:, drawing.BLUSH] = regions.blush
+        features[:, drawing.HEIGHT] = regions.hair
+        features[:, drawing.SCALP] = skin
         template, faces = self.head.template, self.head.faces
         seen = ambient_occlusion(template, vertex_normals(template, faces), faces)
-        features[:, shade.OCCLUSION] = np.where(skin, np.maximum(seen, 0.08), np.maximum(seen, 0.4))
+        features[:, drawing.OCCLUSION] = np.where(
+            skin, np.maximum(seen, 0.08), np.maximum(seen, 0.4)
+        )
         return features
 
     @cached_property
     def materials(self) -> npt.NDArray[np.uint8]:
         """(F,) uint8 material of the head's faces."""
-        per_vertex = np.full(len(self.head.template), shade.MOUTH, np.uint8)
-        per_vertex[np.isin(self.head.vertex_part, (FACE, HEAD_NECK))] = shade.SKIN
-        per_vertex[slice(*self.head.ranges[TEETH_RANGE])] = shade.TEETH
+        per_vertex = np.full(len(self.head.template), drawing.MOUTH, np.uint8)
+        per_vertex[np.isin(self.head.vertex_part, (FACE, HEAD_NECK))] = drawing.SKIN
+        per_vertex[slice(*self.head.ranges[TEETH_RANGE])] = drawing.TEETH
         for span in EYEBALL_RANGES:
-            per_vertex[slice(*self.head.ranges[span])] = shade.EYE
+            per_vertex[slice(*self.head.ranges[span])] = drawing.EYE
         return np.asarray(per_vertex[self.head.faces[:, 0]])
 
     @cached_property
     def scalp(self) -> shells.Patch:
         """Where hair and hats grow."""
         return shells.scalp_patch(self.head)
+
+    @cached_property
+    def hood(self) -> shells.Patch:
+        """What a hood covers."""
+        return headgear.hood_patch(self.head)
+
+    @cached_property
+    def skull(self) -> Skull:
+        """The skin by direction."""
+        return map_skull(self.head, self.scalp.template)
 
     @cached_property
     def shoulders(self) -> shells.Patch:
@@ -74,6 +100,7 @@ class Person:
         expression: (57,) activations.
         neck: (3,) rotation vector of the shoulders against the head, radians.
         hair: shape of the hair, None for a bald head.
+        locks: how the hair is combed, None for its shell alone.
         bun: (centre y, centre z, radius) cm of a bun, None without.
         hat: (level, tilt, thickness) cm, None without.
         collar: (height, looseness) of the shirt, cm.
@@ -81,12 +108,15 @@ class Person:
         dark_lenses: whether the glasses are sunglasses.
         look: (1,) array of ``look.LOOK``.
         lights: what lights the scene.
+        hood: hood or head scarf, None without.
+        visor: length of the hat's peak, cm, 0 without.
     """
 
     identity: FloatArray
     expression: FloatArray
     neck: FloatArray
     hair: shells.HairStyle | None
+    locks: LockStyle | None
     bun: tuple[float, float, float] | None
     hat: tuple[float, float, float] | None
     collar: tuple[float, float]
@@ -94,6 +124,8 @@ class Person:
     dark_lenses: bool
     look: npt.NDArray[np.void]
     lights: Lights
+    hood: headgear.HoodStyle | None = None
+    visor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +134,8 @@ class Scene:
 
     Attributes:
         layers: head, then what is worn, then hair from inside out; drawn in this order.
+        locks: of hair, drawn after the layers.
+        panes: clear glasses, drawn last.
         lighting: for the shading kernel.
         look: (1,) array of ``look.LOOK``.
         eyes: (2, 3) float32 template centres of the eyeballs.
@@ -109,6 +143,8 @@ class Scene:
     """
 
     layers: tuple[Surface, ...]
+    locks: Locks | None
+    panes: Surface | None
     lighting: Lighting
     look: npt.NDArray[np.void]
     eyes: FloatArray
@@ -129,17 +165,29 @@ def build_scene(studio: Studio, person: Person, hair_levels: tuple[float, ...]) 
     posed = _bend_neck(studio.head.pose(person.identity, person.expression), person.neck)
     seed = person.look["seed"][0]
     body = [_head_surface(studio, posed)]
+    panes = None
     if person.glasses is not None:
-        body += _glasses(studio, posed, person.glasses, person.dark_lenses)
+        frame, panes = _glasses(studio, posed, person.glasses, 1.0 if person.dark_lenses else 0.3)
+        body.append(frame)
+        if person.dark_lenses:
+            body.append(panes)
+            panes = None
     shirt = shells.dress(studio.shoulders, posed, *person.collar, seed)
-    worn = [_shell_surface(shirt, shade.CLOTH, 1.0)]
+    worn = [_shell_surface(shirt, drawing.CLOTH, 1.0)]
     if person.hat is not None:
         hat = shells.put_hat(studio.scalp, posed, *person.hat)
-        worn.append(_shell_surface(hat, shade.HAT, 1.0))
+        worn.append(_shell_surface(hat, drawing.HAT, 1.0))
+        if person.visor > 0:
+            visor = headgear.put_visor(studio.scalp, posed, *person.hat[:2], person.visor)
+            worn.append(_shell_surface(visor, drawing.HAT, 1.0))
+    if person.hood is not None:
+        hood = headgear.put_hood(studio.hood, posed, person.hood, seed)
+        worn.append(_shell_surface(hood, drawing.HAT, 1.0))
     hair = _hair_surfaces(studio, posed, person, hair_levels)
     layers = (merge(body), merge(worn), *hair)
+    locks = _locks(studio, posed, person)
     lighting = _lighting(person.lights, merge(list(layers[:3])))
-    return Scene(layers, lighting, person.look, studio.head.eye_centers, posed)
+    return Scene(layers, locks, panes, lighting, person.look, studio.head.eye_centers, posed)
 
 
 def merge(surfaces: list[Surface]) -> Surface:
@@ -153,19 +201,28 @@ def merge(surfaces: list[Surface]) -> Surface:
         np.concatenate([s.features for s in surfaces]),
         np.concatenate(faces),
         np.concatenate([s.materials for s in surfaces]),
+        np.concatenate([s.regions for s in surfaces]),
     )
 
 
 def _head_surface(studio: Studio, posed: FloatArray) -> Surface:
     head = studio.head
     normals = vertex_normals(posed, head.faces)
-    return Surface(posed, head.template, normals, studio.features, head.faces, studio.materials)
+    return Surface(
+        posed,
+        head.template,
+        normals,
+        studio.features,
+        head.faces,
+        studio.materials,
+        studio.regions,
+    )
 
 
 def _shell_surface(shell: shells.Shell, material: int, occlusion: float) -> Surface:
-    features = np.zeros((len(shell.vertices), shade.N_FEATURES), np.float32)
-    features[:, shade.COVER] = shell.cover
-    features[:, shade.OCCLUSION] = occlusion
+    features = np.zeros((len(shell.vertices), drawing.N_FEATURES), np.float32)
+    features[:, drawing.COVER] = shell.cover
+    features[:, drawing.OCCLUSION] = occlusion
     return Surface(
         shell.vertices,
         shell.canonical,
@@ -173,22 +230,23 @@ def _shell_surface(shell: shells.Shell, material: int, occlusion: float) -> Surf
         features,
         shell.faces,
         np.full(len(shell.faces), material, np.uint8),
+        np.full(len(shell.vertices), region_index(_REGION_OF[material]), np.uint8),
     )
 
 
-def _glasses(studio: Studio, posed: FloatArray, style: GlassesStyle, dark: bool) -> list[Surface]:
-    """Frame and dark lenses, moved with the eyes."""
+def _glasses(studio: Studio, posed: FloatArray, style: GlassesStyle, cover: float) -> list[Surface]:
+    """Frame and lenses, moved with the eyes; lenses that cover less than half are clear."""
     head = studio.head
     frame, frame_faces, lens, lens_faces = make_glasses(style, head.eye_centers)
     balls = np.concatenate([np.arange(*head.ranges[span]) for span in EYEBALL_RANGES])
     shift = (posed[balls] - head.template[balls]).mean(axis=0)
-    pieces = [(frame, frame_faces, shade.FRAME)]
-    if dark:
-        pieces.append((lens, lens_faces, shade.LENS))
     surfaces = []
-    for vertices, faces, material in pieces:
-        cover = np.ones(len(vertices), np.float32)
-        shell = shells.Shell((vertices + shift).astype(np.float32), vertices, faces, cover)
+    for vertices, faces, material, share in (
+        (frame, frame_faces, drawing.FRAME, 1.0),
+        (lens, lens_faces, drawing.LENS, cover),
+    ):
+        solid = np.full(len(vertices), share, np.float32)
+        shell = shells.Shell((vertices + shift).astype(np.float32), vertices, faces, solid)
         surfaces.append(_shell_surface(shell, material, 1.0))
     return surfaces
 
@@ -210,12 +268,19 @@ def _hair_surfaces(
             shell.faces,
             shell.cover,
         )
-        surface = _shell_surface(layer, shade.HAIR, 0.75 + 0.25 * level)
-        surface.features[:, shade.LEVEL] = level
+        surface = _shell_surface(layer, drawing.HAIR, 0.75 + 0.25 * level)
+        surface.features[:, drawing.LEVEL] = level
         if person.bun is not None:
             surface = merge([surface, _bun(studio, posed, person.bun, level)])
         surfaces.append(surface)
     return surfaces
+
+
+def _locks(studio: Studio, posed: FloatArray, person: Person) -> Locks | None:
+    if person.hair is None or person.locks is None:
+        return None
+    shell = shells.grow_hair(studio.scalp, posed, person.hair, person.look["seed"][0])
+    return grow_locks(studio.scalp, studio.skull, posed, studio.head.template, shell, person.locks)
 
 
 def _bun(
@@ -241,8 +306,8 @@ def _bun(
         faces.astype(np.int32),
         np.full(len(canonical), 3.0, np.float32),
     )
-    surface = _shell_surface(shell, shade.HAIR, 0.75 + 0.25 * level)
-    surface.features[:, shade.LEVEL] = level
+    surface = _shell_surface(shell, drawing.HAIR, 0.75 + 0.25 * level)
+    surface.features[:, drawing.LEVEL] = level
     return surface
 
 

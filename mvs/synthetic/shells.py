@@ -82,12 +82,12 @@ class HairStyle:
 def scalp_patch(head: Head, margin: float = 2.6) -> Patch:
     """The skin from which hair and hats grow, with ``margin`` cm below the hairline."""
     height = hair_height(head.template)
-    return _patch(head, height > -margin)
+    return skin_patch(head, height > -margin)
 
 
 def cloth_patch(head: Head) -> Patch:
     """The skin that clothes cover: shoulders and lower neck."""
-    return _patch(head, head.template[:, 1] < -7.0)
+    return skin_patch(head, head.template[:, 1] < -7.0)
 
 
 def grow_hair(patch: Patch, posed: FloatArray, style: HairStyle, seed: FloatArray) -> Shell:
@@ -214,8 +214,16 @@ def _extend_down(shell: Shell) -> Shell:
     )
 
 
-def _patch(head: Head, inside: npt.NDArray[np.bool_]) -> Patch:
-    skin = np.isin(head.vertex_part, (FACE, HEAD_NECK)) & inside & ~ear(head.template)
+def skin_patch(head: Head, inside: npt.NDArray[np.bool_], with_ears: bool = False) -> Patch:
+    """A part of the skin.
+
+    Args:
+        head: the morphable head.
+        inside: (V,) bool, which vertices.
+        with_ears: whether the ears are part of it where they are inside.
+    """
+    skin = np.isin(head.vertex_part, (FACE, HEAD_NECK)) & inside
+    skin &= with_ears | ~ear(head.template)
     faces = head.faces[skin[head.faces].all(axis=1)]
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     corners = np.unique(faces)

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvs.synthetic.dataset import PICTURE_SIZE, decode_coords, shard_path
+from mvs.synthetic.dataset import (
+    LABEL_SIZE,
+    PICTURE_SIZE,
+    decode_coords,
+    decode_normals,
+    shard_path,
+)
+from mvs.types import FloatArray
 
 # A shard takes a minute or so to render.
 _LONGEST_WAIT_S = 900
@@ -25,11 +32,19 @@ class Batch(NamedTuple):
         pictures: (B, 3, S, S) uint8.
         coords: (B, 3, S / 2, S / 2) float32, 0 off the head.
         mask: (B, 1, S / 2, S / 2) float32, 1 on the head.
+        normals: (B, 3, S / 2, S / 2) float32 unit normals in the head's frame, 0 off the head.
+        region: (B, S / 2, S / 2) int64 index into ``REGIONS``.
     """
 
     pictures: Tensor
     coords: Tensor
     mask: Tensor
+    normals: Tensor
+    region: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The batch on another device."""
+        return Batch._make(tensor.to(device) for tensor in self)
 
 
 @dataclass(frozen=True)
@@ -117,20 +132,33 @@ def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
     """
     n, half = len(records), size // 2
     pictures = np.empty((n, size, size, 3), np.uint8)
-    labels = np.empty((n, half, half, 4), np.float32)
+    labels = np.empty((n, half, half, 7), np.float32)
+    region = np.empty((n, half, half), np.int64)
     for index, (record, flip) in enumerate(zip(records, flipped, strict=True)):
-        picture, mask = record["image"], record["mask"][..., None]
-        label = np.concatenate([record["coords"] * mask, mask], axis=-1, dtype=np.float32)
+        picture, label, names = record["image"], _labels(record), record["region"]
         if size != PICTURE_SIZE:
             picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
             label = np.asarray(
                 cv2.resize(label, (half, half), interpolation=cv2.INTER_AREA), np.float32
             )
+            names = names[:: LABEL_SIZE // half, :: LABEL_SIZE // half]
         pictures[index] = picture[:, ::-1] if flip else picture
         labels[index] = label[:, ::-1] if flip else label
-    share = labels[..., 3:]
+        region[index] = names[:, ::-1] if flip else names
+    share = labels[..., :1]
     mask = (share >= 0.5).astype(np.float32)
-    coords = decode_coords(labels[..., :3] / np.maximum(share, 0.25)) * mask
+    coords = decode_coords(labels[..., 1:4] / np.maximum(share, 0.25)) * mask
     coords[flipped, ..., :1] = (1 - coords[flipped, ..., :1]) * mask[flipped]
+    length = np.linalg.norm(labels[..., 4:], axis=-1, keepdims=True)
+    normals = labels[..., 4:] / np.maximum(length, 1e-6) * mask
+    normals[flipped, ..., 0] *= -1
     # Channels last in memory, as the network wants them.
-    return Batch(*(torch.from_numpy(a).permute(0, 3, 1, 2) for a in (pictures, coords, mask)))
+    planes = [torch.from_numpy(a).permute(0, 3, 1, 2) for a in (pictures, coords, mask, normals)]
+    return Batch._make([*planes, torch.from_numpy(region)])
+
+
+def _labels(record: np.ndarray) -> FloatArray:
+    """Mask, coordinates (in ``coords``' levels) and normals, (H, W, 7), 0 off the head."""
+    mask = record["mask"][..., None]
+    parts = [mask, record["coords"] * mask, decode_normals(record["normals"]) * mask]
+    return np.concatenate(parts, axis=-1, dtype=np.float32)

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvs.network.compact import COORDS, LOG_VARIANCE, MASK
+from mvs.network.compact import COORDS, LOG_VARIANCE, MASK, NORMALS
 from mvs.training.data import Batch
 
 # Weights of the terms beside the distance, which is counted in hundredths of the cube.
-_LIKELIHOOD, _SLOPE, _MASK = 0.1, 0.5, 10.0
+_LIKELIHOOD, _SLOPE, _MASK, _NORMALS = 0.1, 0.5, 10.0, 3.0
 _SOFT = 1e-3
 
 
@@ -25,6 +25,7 @@ class Losses(NamedTuple):
         likelihood: mean negative log-likelihood of the coordinates, Gaussian, per pixel.
         slope: mean distance between slopes of neighbouring pixels, cube units per pixel.
         mask: binary cross-entropy of the head mask.
+        normals: mean distance between unit normals on the head.
     """
 
     total: Tensor
@@ -32,6 +33,7 @@ class Losses(NamedTuple):
     likelihood: Tensor
     slope: Tensor
     mask: Tensor
+    normals: Tensor
 
 
 def losses(out: Tensor, batch: Batch) -> Losses:
@@ -41,7 +43,7 @@ def losses(out: Tensor, batch: Batch) -> Losses:
     keeps hard pixels from being given up on.
 
     Args:
-        out: (B, 5, H, W) output of ``CompactNetwork``.
+        out: (B, 8, H, W) output of ``CompactNetwork``.
         batch: the truth.
 
     Source:
@@ -55,8 +57,11 @@ def losses(out: Tensor, batch: Batch) -> Losses:
     likelihood = (likelihood * weight).sum()
     mask = F.binary_cross_entropy_with_logits(out[:, MASK, None], batch.mask)
     slope = _slope(out[:, COORDS], batch, 3) + _slope(out[:, COORDS], batch, 2)
-    total = 100 * distance + _LIKELIHOOD * likelihood + 100 * _SLOPE * slope + _MASK * mask
-    return Losses(total, distance, likelihood, slope, mask)
+    off = (F.normalize(out[:, NORMALS], dim=1) - batch.normals).square().sum(dim=1, keepdim=True)
+    normals = ((off + _SOFT**2).sqrt() * weight).sum()
+    total = 100 * distance + _LIKELIHOOD * likelihood + 100 * _SLOPE * slope
+    total = total + _MASK * mask + _NORMALS * normals
+    return Losses(total, distance, likelihood, slope, mask, normals)
 
 
 def _slope(coords: Tensor, batch: Batch, axis: int) -> Tensor:

@@ -2,61 +2,22 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 
-from calib.colmap import read_capture
 from mvs.cli import main
 from mvs.evaluation.embedder import (
     EmbedderEvaluationOptions,
     evaluate_embedder,
     sparsification_error,
 )
-from mvs.network.crop import paste_cube_map
-from mvs.network.precomputed import write_cube_map
-from mvs.types import CubeMap, Square
-from tests.evaluation.captures import CUBE_PER_METRE, RADIUS, SIZE, setting, write_ball
+from mvs.evaluation.parts import select_part
+from mvs.evaluation.truth import SurfacePoints
+from mvs.synthetic.head import cube_from_cm
+from tests.evaluation.ball_embedder import SCENE, BallEmbedder, write_maps
+from tests.evaluation.captures import RADIUS, SIZE, setting, write_ball
 
 FEW = EmbedderEvaluationOptions(n_points=3000)
-SCENE = setting(4)
-
-
-class BallEmbedder:
-    """Sees the ball exactly, turned about its y axis by an angle of each view's own."""
-
-    name = "ball"
-    wants_distorted = False
-    size = 240
-
-    def __init__(self, turns=(0.0, 0.0, 0.0, 0.0), shrink=0):
-        self.turns, self.shrink = turns, shrink
-
-    def find_head(self, image, name=None):
-        x, y = SCENE.cameras[int(name[0])].project(np.zeros((1, 3)))[0][0]
-        return Square((float(x), float(y)), 1.2 * SIZE * 1.9 * 2 * RADIUS / 0.49)
-
-    def embed(self, image, region=None, name=None):
-        index = int(name[0])
-        camera = SCENE.cameras[index]
-        step = region.side / self.size
-        corner = np.array(region.center) - region.side / 2
-        y, x = np.mgrid[: self.size, : self.size] + 0.5
-        pixels = np.column_stack([x.ravel(), y.ravel()]) * step + corner
-        rays = camera.unproject(pixels)
-        along = -rays @ camera.center
-        inside = RADIUS**2 - (camera.center @ camera.center - along**2)
-        mask = (inside > 0).reshape(self.size, self.size)
-        points = camera.center + (along - np.sqrt(np.maximum(inside, 0)))[:, None] * rays
-        turn = self.turns[index]
-        R = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
-        coords = (0.5 + points @ R.T * CUBE_PER_METRE).astype(np.float32)
-        if self.shrink:
-            kernel = np.ones((2 * self.shrink + 1,) * 2, np.uint8)
-            mask = cv2.erode(mask.astype(np.uint8), kernel) > 0
-        affine = np.array([[step, 0, corner[0]], [0, step, corner[1]]])
-        coords = coords.reshape(self.size, self.size, 3)
-        return CubeMap(np.clip(coords, 0, 1), mask.astype(np.float32), mask, affine)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +34,47 @@ def test_exact_maps_have_no_error(ball):
         assert pair.found > 0.95
         assert min(pair.pck) > (0.95 if pair.angle_deg[1] <= 60 else 0.9)  # grazing
     assert result.cube_error_mm["face"] < 0.1
+
+
+def test_the_summary_is_the_pairs_up_to_45_degrees(ball):
+    """On the ball, 40 degrees between neighbours: the summary is that one class."""
+    result = evaluate_embedder(ball, BallEmbedder((0.0, 0.06, 0.0, 0.06)), FEW)
+    near = [p for p in result.pairs if p.angle_deg[1] <= 45]
+    assert result.summary.angle_deg == (0.0, 45.0)
+    (face,) = (p for p in near if p.part == "face")
+    # The neck below the ball's face adds points.
+    assert face.n <= result.summary.n <= sum(p.n for p in near)
+    assert result.summary.epe_median == pytest.approx(face.epe_median, rel=0.2)
+
+
+def test_finer_parts_do_not_change_what_the_others_say(ball):
+    both = evaluate_embedder(
+        ball, BallEmbedder(), EmbedderEvaluationOptions(("face", "ear"), n_points=3000)
+    )
+    alone = evaluate_embedder(
+        ball, BallEmbedder(), EmbedderEvaluationOptions(("face",), n_points=3000)
+    )
+    assert tuple(p for p in both.pairs if p.part == "face") == alone.pairs
+    assert any(p.part == "ear" for p in both.pairs)
+    assert both.summary == alone.summary
+
+
+def test_finer_parts_share_out_the_skin():
+    """Places on the template, in centimetres, that anyone can name."""
+    places = {
+        "face_front": [(0, 1, 13), (5, 0, 8), (0, -7, 10.4), (0, 8, 10)],
+        "ear": [(8.5, 1, 0), (-8.5, 1, 0)],
+        "scalp": [(0, 14, 0), (0, 5, -9)],
+        "neck": [(0, -12, 4), (5, -10, 0), (0, -9, -7)],
+    }
+    for name, positions in places.items():
+        n = len(positions)
+        coords = cube_from_cm(np.array(positions, np.float32))
+        points = SurfacePoints(np.zeros((n, 3)), coords, np.arange(n, dtype=np.int32) % 2)
+        for other in places:
+            assert select_part(points, other).tolist() == [other == name] * n, (name, other)
+        eyes = SurfacePoints(np.zeros((n, 3)), coords, np.full(n, 2, np.int32))
+        assert not select_part(eyes, name).any()
 
 
 def test_what_all_views_get_wrong_alike_is_found_in_the_cube_only(ball):
@@ -138,10 +140,7 @@ def test_sparsification_against_a_slow_reference():
 
 def test_the_command_prints_and_writes_figures(ball, tmp_path, capfd):
     embedder = BallEmbedder()
-    for view in read_capture(ball.path).views:
-        image = view.load_image()
-        part = embedder.embed(image, embedder.find_head(image, view.name), view.name)
-        write_cube_map(tmp_path / "maps" / f"{view.name}.npz", paste_cube_map(part, SIZE, SIZE))
+    write_maps(tmp_path / "maps", ball, embedder)
     words = ["--embedder", "precomputed", "--cube-maps", str(tmp_path / "maps")]
     path = tmp_path / "figures.json"
     code = main.run(["evaluate", "embedder", str(ball.path), *words, "--json", str(path)])

@@ -14,6 +14,7 @@ from mvs.network.compact import (
     KIND,
     LOG_VARIANCE,
     MASK,
+    NORMALS,
     CompactConfig,
     CompactNetwork,
     load_compact,
@@ -43,6 +44,7 @@ def answers(**values):
     network = CompactNetwork(CONFIG).eval()
     torch.nn.init.zeros_(network.head.weight)
     offset = {"u": 0.5, "v": 0.5, "w": 0.5, "log_variance": 2 * math.log(0.05), "mask": 0.0}
+    offset |= {"nx": 0.0, "ny": 0.0, "nz": 0.3}
     biases = [values.get(name, 0.0) - offset[name] for name in offset]
     network.head.bias.data = torch.tensor(biases).repeat_interleave(4)
     return network
@@ -66,7 +68,7 @@ def test_output_has_half_the_resolution(network, size):
     """Whatever the size it is trained for."""
     with torch.inference_mode():
         out = network(255 * torch.rand(2, 3, size, size))
-    assert out.shape == (2, 5, size // 2, size // 2)
+    assert out.shape == (2, 8, size // 2, size // 2)
     assert out.dtype == torch.float32
     assert out.isfinite().all()
 
@@ -77,7 +79,7 @@ def test_default_configuration():
     network = CompactNetwork(config).eval()
     with torch.inference_mode():
         out = network(255 * torch.rand(1, 3, 64, 64))
-    assert out.shape == (1, 5, 32, 32)
+    assert out.shape == (1, 8, 32, 32)
 
 
 def test_starts_from_the_middle_of_the_cube():
@@ -93,11 +95,11 @@ def test_starts_from_the_middle_of_the_cube():
 
 def test_last_layer_gives_the_four_pixels_of_a_block():
     network = answers()
-    network.head.bias.data = torch.arange(20.0)
+    network.head.bias.data = torch.arange(32.0)
     with torch.inference_mode():
         out = network(torch.rand(1, 3, 64, 64))[0]
-    offset = torch.tensor([0.5, 0.5, 0.5, 2 * math.log(0.05), 0.0])
-    for channel in range(5):
+    offset = torch.tensor([0.5, 0.5, 0.5, 2 * math.log(0.05), 0.0, 0.0, 0.0, 0.3])
+    for channel in range(8):
         block = 4 * channel + torch.tensor([[0.0, 1.0], [2.0, 3.0]]) + offset[channel]
         assert torch.equal(out[channel], block.tile(16, 16))
 
@@ -194,11 +196,11 @@ def test_learns_one_batch_by_heart():
     torch.manual_seed(2)
     network = CompactNetwork(CONFIG).train()
     pictures = as_batch(crops(2))
-    targets = torch.nn.functional.interpolate(torch.rand(2, 5, 4, 4), (32, 32), mode="bilinear")
+    targets = torch.nn.functional.interpolate(torch.rand(2, 8, 4, 4), (32, 32), mode="bilinear")
     targets[:, LOG_VARIANCE] -= 6.5
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     errors = []
-    for _ in range(120):
+    for _ in range(240):
         error = (network(pictures) - targets).square().mean()
         optimiser.zero_grad()
         error.backward()
@@ -247,6 +249,8 @@ def test_a_mirrored_picture_has_the_mirrored_answer(network):
     expected[..., 0] = 1 - expected[..., 0]
     np.testing.assert_allclose(mirrored.coords, expected, atol=1e-6)
     np.testing.assert_allclose(mirrored.confidence, plain.confidence[:, ::-1], rtol=1e-5)
+    turned = plain.normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
+    np.testing.assert_allclose(mirrored.normals, turned, atol=1e-5)
 
 
 def test_prediction_is_the_network_s_answer_at_the_crop_s_resolution(network):
@@ -256,7 +260,7 @@ def test_prediction_is_the_network_s_answer_at_the_crop_s_resolution(network):
         found = predict(network, crop)
         out = network(as_batch(crop[None]))[0].double().numpy()
         turned = network(as_batch(crop[None, :, ::-1].copy()))[0].double().numpy()[..., ::-1]
-    turned = np.stack([1 - turned[0], *turned[1:]])
+    turned = np.stack([1 - turned[0], *turned[1:5], -turned[5], *turned[6:]])
     out = (out + turned) / 2
     assert found.coords.shape == (64, 64, 3)
     assert found.confidence.shape == found.mask.shape == (64, 64)
@@ -267,6 +271,10 @@ def test_prediction_is_the_network_s_answer_at_the_crop_s_resolution(network):
     np.testing.assert_allclose(found.coords, coords, atol=1e-5)
     confidence = 1 / (1 + np.exp(expected[LOG_VARIANCE]) / 1e-4)
     np.testing.assert_allclose(found.confidence, confidence, rtol=1e-4)
+    normals = expected[NORMALS].transpose(1, 2, 0)
+    length = np.linalg.norm(normals, axis=2, keepdims=True)
+    well = length[..., 0] > 1e-2
+    np.testing.assert_allclose(found.normals[well], (normals / length)[well], atol=1e-4)
     clear = np.abs(expected[MASK]) > 1e-4
     assert 0 < found.mask.sum() < 64**2
     np.testing.assert_array_equal(found.mask[clear], expected[MASK][clear] > 0)

@@ -12,6 +12,7 @@ from mvs.synthetic.dataset import (
     DatasetOptions,
     contact_sheet,
     decode_coords,
+    decode_normals,
     encode,
     shard_path,
     write_dataset,
@@ -30,7 +31,11 @@ def random_sample(seed=0):
     mask = rng.random((PICTURE_SIZE, PICTURE_SIZE)) < 0.6
     coords = rng.uniform(0, 1, (PICTURE_SIZE, PICTURE_SIZE, 3)).astype(np.float32)
     image = rng.integers(0, 256, (PICTURE_SIZE, PICTURE_SIZE, 3), np.uint8)
-    return Sample(image, coords * mask[..., None].astype(np.float32), mask)
+    normals = rng.normal(size=coords.shape)
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    region = rng.choice(13, mask.shape, p=[0.3, *[0.7 / 12] * 12]).astype(np.uint8)
+    on = mask[..., None].astype(np.float32)
+    return Sample(image, coords * on, mask, normals.astype(np.float32) * on, region)
 
 
 def slow_labels(sample):
@@ -66,7 +71,8 @@ def test_records_hold_the_sample():
 def test_the_ends_of_the_cube_are_kept(value):
     size = (PICTURE_SIZE, PICTURE_SIZE)
     image = np.zeros((*size, 3), np.uint8)
-    sample = Sample(image, np.full((*size, 3), value, np.float32), np.ones(size, bool))
+    coords = np.full((*size, 3), value, np.float32)
+    sample = Sample(image, coords, np.ones(size, bool), coords, np.ones(size, np.uint8))
     record = encode(sample)
     np.testing.assert_allclose(decode_coords(record["coords"]), value, atol=0.51 * LEVEL)
     assert (record["mask"] == 1).all()
@@ -91,7 +97,8 @@ def test_flipping_is_what_a_mirrored_head_looks_like(studio):
     for seen in (shot, other):
         photo = render(scene, seen, gray(PICTURE_SIZE), 1, 1)
         picture = (photo.coords * 255).astype(np.uint8)
-        records.append(encode(Sample(picture, photo.coords, photo.mask)))
+        sample = Sample(picture, photo.coords, photo.mask, photo.normals, photo.region)
+        records.append(encode(sample))
     for size in (PICTURE_SIZE, PICTURE_SIZE // 2):
         batch = to_batch(np.array(records), np.array([True, False]), size)
         assert batch.pictures.shape == (2, 3, size, size)
@@ -192,14 +199,21 @@ def test_impossible_options_are_refused(bad, tmp_path):
 
 def test_contact_sheet_shows_pictures_and_labels():
     records = np.array([encode(random_sample(seed)) for seed in range(5)])
-    sheet = contact_sheet(records, 4)
+    sheet = contact_sheet(records, 8)
     n = LABEL_SIZE
-    assert sheet.shape == (3 * n, 4 * n, 3)
+    assert sheet.shape == (3 * n, 8 * n, 3)
     assert sheet.dtype == np.uint8
     for index, record in enumerate(records):
-        row, column = divmod(2 * index, 4)
-        tile = sheet[row * n : (row + 1) * n, column * n : (column + 2) * n]
+        row, column = divmod(4 * index, 8)
+        tile = sheet[row * n : (row + 1) * n, column * n : (column + 4) * n]
         np.testing.assert_array_equal(tile[:, :n], record["image"][::2, ::2])
         expected = decode_coords(record["coords"]) * record["mask"][..., None] * 255
-        assert np.abs(tile[:, n:] - expected).max() <= 1
-    assert not sheet[2 * n :, 2 * n :].any()
+        assert np.abs(tile[:, n : 2 * n] - expected).max() <= 1
+        normals = (127 + 127 * decode_normals(record["normals"])) * record["mask"][..., None]
+        assert np.abs(tile[:, 2 * n : 3 * n] - normals).max() <= 2
+        # One colour per region, black for the background alone.
+        colors = tile[:, 3 * n :].reshape(-1, 3)
+        keys = set(zip(map(tuple, colors), record["region"].ravel(), strict=True))
+        assert len(keys) == len({color for color, _ in keys}) == len(np.unique(record["region"]))
+        np.testing.assert_array_equal((colors > 0).any(axis=1), record["region"].ravel() > 0)
+    assert not sheet[2 * n :, 4 * n :].any()

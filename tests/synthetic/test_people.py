@@ -3,6 +3,7 @@ import pytest
 
 from mvs.synthetic.glasses import GlassesStyle, make_glasses
 from mvs.synthetic.lights import random_lights
+from mvs.synthetic.locks import COMBS
 from mvs.synthetic.look import LOOK, random_look
 from mvs.synthetic.people import random_expression, random_glasses, random_hair, random_person
 from mvs.synthetic.sample import random_shot
@@ -22,12 +23,8 @@ def test_people_are_determined_by_their_seed(studio):
         assert getattr(one, name).tobytes() == getattr(same, name).tobytes()
         if name != "expression":
             assert getattr(one, name).tobytes() != getattr(other, name).tobytes()
-    assert (one.hair, one.bun, one.hat, one.glasses) == (
-        same.hair,
-        same.bun,
-        same.hat,
-        same.glasses,
-    )
+    for name in ("hair", "locks", "bun", "hat", "hood", "visor", "glasses"):
+        assert getattr(one, name) == getattr(same, name)
     assert one.lights.colors.tobytes() == same.lights.colors.tobytes()
 
 
@@ -44,12 +41,22 @@ def test_people_make_sense(studio):
             assert person.hair.thickness > 0
             assert 0 < person.hair.side <= 1
             assert person.hair.length >= 0
+        if person.hood is not None:
+            assert person.hair is None
+            assert person.hat is None
+        assert (person.visor > 0) <= (person.hat is not None)
+        if person.locks is not None:
+            assert person.hair is not None
+            assert person.locks.comb in COMBS
+            assert person.locks.width > 0
         assert -12.5 <= person.collar[0] <= -7.8
     for name, low, high in (
         ("hair", 0.75, 0.95),
         ("hat", 0.06, 0.2),
         ("glasses", 0.13, 0.27),
         ("bun", 0.03, 0.14),
+        ("hood", 0.02, 0.1),
+        ("locks", 0.6, 0.9),
     ):
         share = np.mean([getattr(person, name) is not None for person in drawn])
         assert low < share < high
@@ -119,20 +126,21 @@ def test_cameras_stay_within_their_ranges():
         rolls.append(np.arctan2(up[0], -up[1]))
         shares.append(shot.focal * 24 / distances[-1] / size)
         centers.append(np.array(shot.center) / size)
-    assert 40 <= min(distances) < 45
-    assert 240 < max(distances) <= 260
+    assert 30 <= min(distances) < 34
+    assert 275 < max(distances) <= 300
     assert -0.8 - 1e-9 <= min(pitches) < -0.6
     assert 0.7 < max(pitches) <= 0.8 + 1e-9
     assert np.abs(rolls).max() < 0.65
     assert 0.12 <= min(shares) < 0.15
-    assert 0.9 < max(shares) <= 0.95
+    assert 1.6 < max(shares) <= 1.8
+    assert 0.05 < (np.array(shares) > 0.95).mean() < 0.13
     small = np.array(shares) < 0.42
     assert 0.1 < small.mean() < 0.18
     # From all around, most from the front; the head mostly in the middle.
     assert np.histogram(yaws, 8, (-np.pi, np.pi))[0].min() > 40
     assert (np.abs(yaws) < np.pi / 2).mean() > 0.7
     assert np.abs(np.array(centers) - 0.5).max() < 1
-    assert (np.abs(np.array(centers)[~small] - 0.5).max(axis=1) < 0.2).mean() > 0.75
+    assert (np.abs(np.array(centers)[~small] - 0.5).max(axis=1) < 0.2).mean() > 0.65
 
 
 def test_hair_and_glasses_stay_within_their_ranges():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvs.synthetic import shade
+from mvs.synthetic import drawing
 from mvs.synthetic.head import cube_from_cm
 from mvs.synthetic.people import random_person
 from mvs.synthetic.render import HEAD_MATERIALS, Shot, look_at, render
@@ -21,7 +21,8 @@ HAIR = HairStyle(2.0, 0.6, 0.3, 2.0, 4.0, 0.0, 0.0)
 
 def person_of(studio, seed=1, **changes):
     person = random_person(studio.head, np.random.default_rng(seed))
-    bare = {"hair": None, "bun": None, "hat": None, "glasses": None, "dark_lenses": False}
+    bare = {"hair": None, "locks": None, "bun": None, "hat": None, "hood": None, "visor": 0.0}
+    bare |= {"glasses": None, "dark_lenses": False}
     return replace(person, **(bare | changes))
 
 
@@ -48,7 +49,7 @@ def hit(layer, shot):
     """Of each pixel: the layer's canonical position, distance, material and features there."""
     rays, center = rays_of(shot)
     corners = layer.positions[layer.faces].astype(float) - center
-    face, weights, distance = slow.first_hits(corners, rays, layer.materials[0] != shade.SKIN)
+    face, weights, distance = slow.first_hits(corners, rays, layer.materials[0] != drawing.SKIN)
 
     def mean(values):
         return np.einsum("nk,nkc->nc", weights, values[layer.faces[face]].astype(float))
@@ -61,7 +62,7 @@ def expected_labels(scene, shot):
     """Cube coordinates and material of the nearest of the body and what is worn."""
     canonical, distance, material, _ = hit(scene.layers[0], shot)
     worn, nearer, kind, features = hit(scene.layers[1], shot)
-    front = (nearer < distance) & (features[:, shade.COVER] > 0)
+    front = (nearer < distance) & (features[:, drawing.COVER] > 0)
     canonical = np.where(front[:, None], worn, canonical)
     material = np.where(front, kind, material)
     on_head = np.isin(material, HEAD_MATERIALS)
@@ -77,12 +78,12 @@ def expected_labels(scene, shot):
 @pytest.mark.parametrize(
     ("changes", "yaw", "materials"),
     [
-        ({}, 0.3, (shade.SKIN, shade.EYE, shade.TEETH, shade.CLOTH)),
-        ({"hat": (6.0, 0.1, 0.8)}, -2.5, (shade.SKIN, shade.HAT, shade.CLOTH)),
+        ({}, 0.3, (drawing.SKIN, drawing.EYE, drawing.TEETH, drawing.CLOTH)),
+        ({"hat": (6.0, 0.1, 0.8)}, -2.5, (drawing.SKIN, drawing.HAT, drawing.CLOTH)),
         (
             {"glasses": GLASSES, "dark_lenses": True, "hat": (7.5, 0.0, 0.5)},
             -0.2,
-            (shade.SKIN, shade.FRAME, shade.LENS, shade.HAT),
+            (drawing.SKIN, drawing.FRAME, drawing.LENS, drawing.HAT),
         ),
     ],
 )
@@ -120,7 +121,7 @@ def test_labels_are_of_the_template_not_of_the_pose(studio):
     normal = scene.layers[0].normals[skin]
     towards = -shot.R.T @ shot.t - scene.head[skin]
     facing = (normal * towards).sum(axis=1) / np.linalg.norm(towards, axis=1) > 0.5
-    seen = facing & (photo.material[y, x] == shade.SKIN)
+    seen = facing & (photo.material[y, x] == drawing.SKIN)
     assert seen.sum() > 500
     # Half a pixel is 0.06 cm here, on a slanted and stretched surface up to twice that.
     assert np.quantile(off[seen], 0.98) < 0.15 * 0.0266
@@ -133,7 +134,7 @@ def test_labels_of_hair_lie_on_its_layers(studio):
     shot = shot_of(2.2)
     photo = render(scene, shot, gray(), 1, 1)
     coords, mask, material, below = expected_labels(scene, shot)
-    hair = photo.material == shade.HAIR
+    hair = photo.material == drawing.HAIR
     assert hair.sum() > 300
     assert photo.mask[hair].all()
     same = ~hair & (photo.material == material)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from mvs.synthetic import sample, shade
+from mvs.synthetic import drawing, sample
 from mvs.synthetic.degrade import develop, expose
 from mvs.synthetic.render import Rendering
 from mvs.synthetic.sample import random_samples
 
 SIZE = 64
-FIELDS = ("image", "coords", "mask")
+FIELDS = ("image", "coords", "mask", "normals", "region")
 
 
 def as_bytes(samples):
@@ -19,9 +19,11 @@ def flat_photo(size=SIZE, color=0.3):
     y, x = np.mgrid[:size, :size] / size
     coords = np.stack([x, y, 0.5 + 0 * x], -1).astype(np.float32)
     mask = x >= 0.25
-    shown = np.where(mask, shade.SKIN, -1).astype(np.int8)
+    shown = np.where(mask, drawing.SKIN, -1).astype(np.int8)
     picture = np.full((size, size, 3), color, np.float32)
-    return Rendering(picture, coords * mask[..., None].astype(np.float32), mask, shown)
+    on = mask[..., None].astype(np.float32)
+    normals = np.array([0.0, 0.6, 0.8], np.float32) * on
+    return Rendering(picture, coords * on, normals, mask.astype(np.uint8), mask, shown)
 
 
 def test_the_seed_determines_every_byte(studio):
@@ -102,7 +104,7 @@ def test_some_pictures_show_nobody(studio, monkeypatch):
     monkeypatch.setattr(sample, "_nobody", lambda *_: calls.append(1))
     monkeypatch.setattr(sample, "render", lambda *_: None)
     monkeypatch.setattr(sample, "_finish", lambda *_: None)
-    monkeypatch.setattr(sample, "random_background", lambda *_: None)
+    monkeypatch.setattr(sample, "random_scenery", lambda *_: None)
     n = 3000
     assert len(random_samples(studio, (0,), n, SIZE)) == n
     assert 0.01 * n < len(calls) < 0.03 * n

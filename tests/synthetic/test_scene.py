@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mvs.kernels.raster import vertex_normals
-from mvs.synthetic import shade, shells
+from mvs.synthetic import drawing, shells
 from mvs.synthetic.backgrounds import clouds, draw_shape, random_background
 from mvs.synthetic.lights import ambient_occlusion, cast_shadow, harmonics
 from mvs.synthetic.noise import VOLUME, noise_at
@@ -99,9 +99,9 @@ def test_layers_of_a_scene(studio):
     person = person_of(studio, seed=6, hair=HAIR, hat=(6.0, 0.1, 0.8), glasses=GLASSES)
     scene = build_scene(studio, person, (0.0, 0.4, 0.9))
     materials = [set(np.unique(layer.materials)) for layer in scene.layers]
-    assert materials[0] == {shade.SKIN, shade.EYE, shade.MOUTH, shade.TEETH, shade.FRAME}
-    assert materials[1] == {shade.CLOTH, shade.HAT}
-    assert materials[2:] == [{shade.HAIR}] * 3
+    assert materials[0] == {drawing.SKIN, drawing.EYE, drawing.MOUTH, drawing.TEETH, drawing.FRAME}
+    assert materials[1] == {drawing.CLOTH, drawing.HAT}
+    assert materials[2:] == [{drawing.HAIR}] * 3
     for layer in scene.layers:
         n = len(layer.positions)
         assert len(layer.canonical) == len(layer.normals) == len(layer.features) == n

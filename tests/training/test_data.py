@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mvs.synthetic.dataset import LABEL_SIZE, RECORD, decode_coords, shard_path
+from mvs.synthetic.dataset import LABEL_SIZE, RECORD, decode_coords, decode_normals, shard_path
 from mvs.training import data
 from mvs.training.data import ShardStream, StreamOptions, to_batch
 
@@ -21,6 +21,12 @@ def test_a_batch_is_the_records(records):
         found[on_head], decode_coords(records["coords"][:3])[on_head], atol=1e-6
     )
     assert (found[~on_head] == 0).all()
+    normals = batch.normals.permute(0, 2, 3, 1).numpy()
+    expected = decode_normals(records["normals"][:3])[on_head]
+    np.testing.assert_allclose((normals[on_head] * expected).sum(axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(normals[on_head], axis=1), 1, atol=1e-5)
+    assert (normals[~on_head] == 0).all()
+    np.testing.assert_array_equal(batch.region, records["region"][:3])
 
 
 def test_a_mirrored_picture_swaps_left_and_right_in_the_cube(records):
@@ -31,6 +37,10 @@ def test_a_mirrored_picture_swaps_left_and_right_in_the_cube(records):
     expected = plain.coords.clone()
     expected[:, 0] = (1 - expected[:, 0]) * plain.mask[:, 0]
     np.testing.assert_allclose(mirrored.coords.flip(3), expected, atol=1e-6)
+    expected = plain.normals.clone()
+    expected[:, 0] *= -1
+    np.testing.assert_allclose(mirrored.normals.flip(3), expected, atol=1e-6)
+    np.testing.assert_array_equal(mirrored.region.flip(2), plain.region)
 
 
 def test_half_size_labels_are_means_over_the_head_only(records):

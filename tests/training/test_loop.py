@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 
 from mvs.network.compact import load_compact
 from mvs.synthetic.dataset import shard_path
-from mvs.training.loop import Trainer, TrainOptions
+from mvs.training.loop import Trainer
+from mvs.training.options import Schedule, TrainOptions
 
 
 @pytest.fixture
@@ -17,13 +18,7 @@ def options(shards, small, tmp_path):
         output=tmp_path / "run",
         validation=shard_path(shards, 1),
         n_shards=1,
-        small_steps=4,
-        steps=2,
-        small_batch=6,
-        batch=3,
-        learning_rate=5e-3,
-        warm_up=2,
-        checkpoint_every=2,
+        schedule=Schedule(4, 2, 6, 3, learning_rate=5e-3, warm_up=2, checkpoint_every=2),
         network=small,
     )
 
@@ -63,9 +58,8 @@ def test_another_seed_is_another_network(options, tmp_path):
 @pytest.mark.slow
 def test_it_learns_pictures_it_has_not_seen(options):
     """Colour is the coordinate: 300 steps are enough to find disc and coordinates."""
-    longer = replace(
-        options, small_steps=300, steps=0, small_batch=12, checkpoint_every=300, average=0.9
-    )
+    schedule = Schedule(300, 0, 12, learning_rate=5e-3, warm_up=2, checkpoint_every=300)
+    longer = replace(options, schedule=schedule, average=0.9)
     (report,) = list(Trainer(longer).run())
     assert report["median"] < 0.03  # the mean coordinate is off by 0.15
     assert report["iou"] > 0.9
@@ -90,18 +84,41 @@ def test_training_goes_on_from_given_weights(options, tmp_path):
 
 
 def test_the_rate_rises_and_falls(options):
-    longer = replace(options, small_steps=100, steps=100, warm_up=20)
+    longer = replace(options.schedule, small_steps=100, steps=100, warm_up=20)
     rates = [longer.rate_at(step) for step in range(200)]
     assert np.argmax(rates) in (19, 20)
-    assert max(rates) == pytest.approx(options.learning_rate, rel=1e-6)
+    assert max(rates) == pytest.approx(longer.learning_rate, rel=1e-6)
     assert (np.diff(rates[:20]) > 0).all()
     assert (np.diff(rates[20:]) < 0).all()
-    assert rates[-1] < 0.02 * options.learning_rate
+    assert rates[-1] < 0.02 * longer.learning_rate
 
 
 @pytest.mark.parametrize(
-    "bad", [{"batch": 0}, {"threads": 0}, {"learning_rate": 0.0}, {"average": 1.0}, {"reuse": 0.0}]
+    "bad", [{"threads": 0}, {"average": 1.0}, {"reuse": 0.0}, {"tracks_share": 1.5}]
 )
 def test_bad_options_are_refused(options, bad):
     with pytest.raises(ValueError, match="must be"):
         replace(options, **bad)
+
+
+@pytest.mark.parametrize("bad", [{"batch": 0}, {"learning_rate": 0.0}, {"steps": -1}])
+def test_bad_schedules_are_refused(options, bad):
+    with pytest.raises(ValueError, match="must be"):
+        replace(options.schedule, **bad)
+
+
+def test_tensorboard_gets_scalars_and_pictures(options):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reports = list(Trainer(replace(options, tensorboard=True)).run())
+    events = accumulator.EventAccumulator(str(options.output / "tensorboard"))
+    events.Reload()
+    found = [(event.step, event.value) for event in events.Scalars("distance")]
+    assert [step for step, _ in found] == [2, 4, 6]
+    np.testing.assert_allclose([v for _, v in found], [r["distance"] for r in reports], rtol=1e-5)
+    assert [event.step for event in events.Images("samples")] == [2, 4, 6]
+    assert {"rate", "median", "normals_deg", "iou"} <= set(events.Tags()["scalars"])
+
+
+def test_a_device_that_is_not_there_is_an_error(options):
+    with pytest.raises(ValueError, match="cpu or cuda"):
+        Trainer(replace(options, device="abacus"))

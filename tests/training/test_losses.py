@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mvs.network.compact import COORDS, LOG_VARIANCE, MASK
+from mvs.network.compact import COORDS, LOG_VARIANCE, MASK, NORMALS
 from mvs.training.data import Batch
 from mvs.training.losses import losses
 
@@ -15,13 +15,16 @@ def batch():
     generator = torch.Generator().manual_seed(0)
     mask = (torch.rand(2, 1, SIZE, SIZE, generator=generator) < 0.6).float()
     coords = torch.rand(2, 3, SIZE, SIZE, generator=generator) * mask
-    return Batch(torch.zeros(2, 3, 2 * SIZE, 2 * SIZE, dtype=torch.uint8), coords, mask)
+    normals = torch.randn(2, 3, SIZE, SIZE, generator=generator)
+    normals = torch.nn.functional.normalize(normals, dim=1) * mask
+    pictures = torch.zeros(2, 3, 2 * SIZE, 2 * SIZE, dtype=torch.uint8)
+    return Batch(pictures, coords, mask, normals, mask[:, 0].long())
 
 
 @pytest.fixture
 def out(batch):
     generator = torch.Generator().manual_seed(1)
-    out = torch.randn(2, 5, SIZE, SIZE, generator=generator)
+    out = torch.randn(2, 8, SIZE, SIZE, generator=generator)
     out[:, COORDS] = batch.coords + 0.05 * out[:, COORDS]
     out[:, LOG_VARIANCE] -= 3
     return out
@@ -51,6 +54,19 @@ def test_terms_are_the_sums_they_claim_to_be(out, batch):
     assert float(terms.mask) == pytest.approx(entropy / batch.mask.numel(), rel=1e-5)
 
 
+def test_normals_are_compared_as_unit_vectors(out, batch):
+    sizes = []
+    for b, y, x in pixels(batch):
+        found = out[b, NORMALS, y, x] / out[b, NORMALS, y, x].norm()
+        square = float((found - batch.normals[b, :, y, x]).square().sum())
+        sizes.append(math.sqrt(square + 1e-6))
+    found = losses(out, batch).normals
+    assert float(found) == pytest.approx(sum(sizes) / len(sizes), rel=1e-5)
+    longer = out.clone()
+    longer[:, NORMALS] *= 3
+    assert float(losses(longer, batch).normals) == pytest.approx(float(found), rel=1e-5)
+
+
 def test_slopes_count_only_between_pixels_of_the_head(out, batch):
     total = 0.0
     for dy, dx in ((1, 0), (0, 1)):
@@ -73,7 +89,7 @@ def test_the_variance_does_not_steer_the_coordinates(out, batch):
 
 def test_the_best_variance_is_the_one_that_is_there(batch):
     """At the minimum 3 exp(log_variance) is the squared distance."""
-    out = torch.zeros(2, 5, SIZE, SIZE)
+    out = torch.zeros(2, 8, SIZE, SIZE)
     out[:, COORDS] = batch.coords + 0.03
     out[:, LOG_VARIANCE] = math.log(0.03**2)
     out.requires_grad_()
@@ -85,16 +101,16 @@ def test_nothing_off_the_head_matters_but_the_mask(out, batch):
     before = losses(out, batch)
     changed = torch.where(batch.mask > 0, out, out + 5.0)
     after = losses(changed, batch)
-    for name in ("distance", "likelihood", "slope"):
+    for name in ("distance", "likelihood", "slope", "normals"):
         assert float(getattr(after, name)) == pytest.approx(float(getattr(before, name)), rel=1e-6)
     assert float(after.mask) != pytest.approx(float(before.mask), rel=1e-3)
 
 
 def test_pictures_without_a_head_are_finite():
-    batch = Batch(
-        torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
-    )
-    out = torch.randn(1, 5, 4, 4, requires_grad=True)
+    nothing = torch.zeros(1, 3, 4, 4)
+    pictures = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    batch = Batch(pictures, nothing, nothing[:, :1], nothing, nothing[:, 0].long())
+    out = torch.randn(1, 8, 4, 4, requires_grad=True)
     terms = losses(out, batch)
     terms.total.backward()
     assert torch.isfinite(out.grad).all()

@@ -1,0 +1,126 @@
+"""How to train: options and schedules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvs.network.compact import CompactConfig
+from mvs.synthetic.dataset import PICTURE_SIZE
+from mvs.training.cube import CubeOptions
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how fast; ``PRESETS`` holds some.
+
+    Attributes:
+        small_steps: steps on pictures of half the size, before the others.
+        steps: steps on pictures of full size.
+        small_batch: pictures per step, half size.
+        batch: pictures per step, full size.
+        learning_rate: at its highest.
+        warm_up: steps over which it rises.
+        checkpoint_every: steps.
+    """
+
+    small_steps: int = 2600
+    steps: int = 2400
+    small_batch: int = 48
+    batch: int = 16
+    learning_rate: float = 2.5e-3
+    warm_up: int = 100
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        least = {"small_batch": 1, "batch": 1, "warm_up": 1, "checkpoint_every": 1}
+        least |= {"small_steps": 0, "steps": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Side of the pictures and their number at a step."""
+        if step < self.small_steps:
+            return PICTURE_SIZE // 2, self.small_batch
+        return PICTURE_SIZE, self.batch
+
+    def seen_before(self, step: int) -> int:
+        """Pictures used before a step."""
+        small = min(step, self.small_steps)
+        return small * self.small_batch + (step - small) * self.batch
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate: linear warm-up, then a cosine to nearly nothing."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        share = (step - self.warm_up) / max(self.small_steps + self.steps - self.warm_up, 1)
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+PRESETS = {
+    # From nothing, on one core with half-precision arithmetic an hour and a half.
+    "scratch": Schedule(),
+    # Shipped weights on more or other data.
+    "refine": Schedule(0, 1200, learning_rate=1.2e-3, warm_up=60, checkpoint_every=50),
+    # To see whether everything is in place.
+    "quick": Schedule(60, 20, 16, 8, learning_rate=2e-3, warm_up=10, checkpoint_every=20),
+}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train.
+
+    Attributes:
+        data: folder of the training shards.
+        output: folder of checkpoints and log.
+        validation: a shard whose people are not in the training shards, for the report.
+        start: checkpoint to start from; its optimiser state is not kept.
+        tracks: folders that ``mvs tracks`` wrote; pairs of frames without true coordinates.
+        tracks_share: share of the steps that are spent on ``tracks``.
+        use_cube: whether the latent cube's losses are added on rendered pictures, too.
+        n_shards: how many shards the folder has or will have.
+        schedule: how long and how fast.
+        cube: the latent cube and the weights of its losses.
+        decay: of the matrices, relative to the learning rate.
+        average: decay of the running mean of the weights, which is what is kept.
+        reuse: times a picture is seen before newer shards are waited for.
+        threads: of PyTorch.
+        device: where to compute, ``cpu`` or ``cuda``.
+        tensorboard: whether scalars and sample pictures are written for TensorBoard.
+        seed: of initial weights and batches.
+        network: its size.
+    """
+
+    data: Path
+    output: Path
+    validation: Path | None = None
+    start: Path | None = None
+    tracks: tuple[Path, ...] = ()
+    tracks_share: float = 0.2
+    use_cube: bool = False
+    n_shards: int = 40
+    schedule: Schedule = field(default_factory=Schedule)
+    cube: CubeOptions = field(default_factory=CubeOptions)
+    decay: float = 0.03
+    average: float = 0.998
+    reuse: float = 4.0
+    threads: int = 1
+    device: str = "cpu"
+    tensorboard: bool = False
+    seed: int = 0
+    network: CompactConfig = field(default_factory=CompactConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("n_shards", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not (self.reuse > 0 and 0 <= self.average < 1 and 0 <= self.tracks_share <= 1):
+            raise ValueError(
+                "reuse must be positive, average in [0, 1) and tracks_share in [0, 1], got "
+                f"{self.reuse}, {self.average} and {self.tracks_share}"
+            )
