@@ -28,7 +28,7 @@ COMMANDS = {
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
     "evaluate embedder": Command(
-        "mvs.cli.evaluate_embedder", "compare an embedder's maps with a capture's ground truth"
+        "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
     ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"

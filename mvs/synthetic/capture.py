@@ -27,7 +27,7 @@ from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
 from mvs.synthetic.scene import Person, Scene, Studio, build_scene
 from mvs.synthetic.shells import HairStyle
-from mvs.types import ByteArray, DoubleArray, FloatArray
+from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
 _WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _HEAD_CENTER = (0.0, 1.0, 0.5)
@@ -69,7 +69,8 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     """Render a capture of a random person.
 
     Writes images, masks, a COLMAP model with sparse points, and under ``gt`` the head's mesh with
-    ``u v w`` and ``part``, the shirt that hides it, the coverage by hair, and ``info.json``.
+    ``u v w`` and ``part``, the shirt that hides it, the coverage by hair, the 68 landmarks, and
+    ``info.json``.
 
     Args:
         options: what to render.
@@ -95,6 +96,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     points, seen = _sparse_points(scene, shots)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
+    _write_json(options.output / "gt" / "landmarks.json", _landmarks(studio, scene, names, shots))
 
 
 def sitter(studio: Studio, seed: int) -> Person:
@@ -209,22 +211,47 @@ def _sparse_points(
     body = scene.layers[0]
     skin = np.unique(body.faces[body.materials == SKIN])
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
-    seen = np.zeros((len(shots), len(picked)), np.bool_)
-    for index, shot in enumerate(shots):
-        nearest = np.full(shot.size, np.inf, np.float32)
-        for layer in scene.layers[:3]:
-            local = layer.positions.astype(np.float64) @ shot.R.T + shot.t
-            pixels = local[:, :2] / local[:, 2:] * shot.focal + shot.center
-            buffers = rasterise(pixels, local[:, 2], layer.faces, shot.size, cull_back=False)
-            nearest = np.minimum(nearest, buffers.depth)
-        local = body.positions[picked].astype(np.float64) @ shot.R.T + shot.t
-        x, y = (local[:, :2] / local[:, 2:] * shot.focal + shot.center).T
-        inside = (x >= 0) & (x < shot.size[1]) & (y >= 0) & (y < shot.size[0])
-        row, column = y[inside].astype(int), x[inside].astype(int)
-        seen[index, inside] = local[inside, 2] < nearest[row, column] + 0.15
+    seen = np.stack([_see(scene, shot, body.positions[picked])[1] for shot in shots])
     kept = seen.sum(axis=0) >= 2
     points = body.positions[picked[kept]].astype(np.float64) @ _WORLD_FROM_HEAD.T
     return points, [np.flatnonzero(row) for row in seen[:, kept]]
+
+
+def _see(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleArray, BoolArray]:
+    """Pixels (N, 2) of positions (N, 3) in the head's frame, and which of them nothing hides."""
+    nearest = np.full(shot.size, np.inf, np.float32)
+    for layer in scene.layers[:3]:
+        local = layer.positions.astype(np.float64) @ shot.R.T + shot.t
+        pixels = local[:, :2] / local[:, 2:] * shot.focal + shot.center
+        buffers = rasterise(pixels, local[:, 2], layer.faces, shot.size, cull_back=False)
+        nearest = np.minimum(nearest, buffers.depth)
+    local = positions.astype(np.float64) @ shot.R.T + shot.t
+    pixels = local[:, :2] / local[:, 2:] * shot.focal + shot.center
+    x, y = pixels.T
+    seen = (x >= 0) & (x < shot.size[1]) & (y >= 0) & (y < shot.size[0])
+    row, column = y[seen].astype(int), x[seen].astype(int)
+    seen[seen] = local[seen, 2] < nearest[row, column] + 0.15
+    return pixels, seen
+
+
+def _landmarks(
+    studio: Studio, scene: Scene, names: list[str], shots: list[Shot]
+) -> dict[str, object]:
+    """The 68 landmarks in the world and in every picture."""
+    vertices = studio.head.landmarks
+    positions = scene.head[vertices]
+    views = {}
+    for name, shot in zip(names, shots, strict=True):
+        pixels, seen = _see(scene, shot, positions)
+        views[name] = {"uv": pixels.round(4).tolist(), "visible": seen.astype(int).tolist()}
+    world = positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    return {
+        "names": "Multi-PIE 68, ICT-FaceKit order",
+        "vertex": vertices.tolist(),
+        "xyz": world.round(7).tolist(),
+        "canonical": cube_from_cm(studio.head.template[vertices]).astype(float).round(7).tolist(),
+        "views": views,
+    }
 
 
 def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: Person) -> None:
@@ -248,7 +275,11 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
         "identity": [round(float(value), 6) for value in person.identity],
         "model": "ICT-FaceKit (MIT licence)",
     }
-    _write_bytes(options.output / "gt" / "info.json", (json.dumps(info, indent=2) + "\n").encode())
+    _write_json(options.output / "gt" / "info.json", info, indent=2)
+
+
+def _write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:
+    _write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def _write_mesh(

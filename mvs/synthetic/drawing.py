@@ -57,7 +57,7 @@ class Film(NamedTuple):
     Attributes:
         color: (H, W, 3) float32 linear RGB, the background before the first layer.
         canonical: (H, W, 3) float32, cm.
-        normals: (H, W, 3) float32 unit vectors of the smooth surface, head frame.
+        normals: (H, W, 3) float32 of the smooth surface, about of unit length, head frame.
         regions: (H, W) uint8 index into ``REGIONS``.
         material: (H, W) int8, -1 where the background shows.
         depth: (H, W) float32, cm along z.

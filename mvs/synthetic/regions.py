@@ -105,7 +105,7 @@ def label_vertices(head: Head, regions: VertexRegions) -> ByteArray:
     for name, inside in (
         ("neck", neck(points)),
         ("nose", nose(points)),
-        ("ear", ear(points)),
+        ("ear", ear(points) | _ear_hollow(points)),
         ("brow", regions.brow < 1),
         ("lip", regions.lip > 0.5),
         ("eye", opening | (head.vertex_part == EYE)),
@@ -138,6 +138,12 @@ def ear(points: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Which template positions (N, 3) are on the outer ears."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     return np.asarray((x > 7.35) & (y > -2.6) & (y < 4.3) & (z > -2.6) & (z < 1.9))
+
+
+def _ear_hollow(points: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """The hollow before the ear's canal, deeper than the rest of the outer ear."""
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    return np.asarray((x > 6.2) & (y > -1.6) & (y < 3.2) & (z > -1.2) & (z < 1.7))
 
 
 def _smooth(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:

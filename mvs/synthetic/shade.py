@@ -75,8 +75,10 @@ def draw_layer(
             for k in range(3):
                 film.color[row, column, k] += alpha * (rgb[k] - film.color[row, column, k])
             if alpha >= 0.5:
-                place = (row, column, constants.camera)
-                _label(surface, f, barycentric[row, column], film, place)
+                weights = barycentric[row, column]
+                _label(surface, f, weights, film, row, column)
+                if kind >= CLOTH:
+                    _face_camera(surface, f, weights, film, (row, column, constants.camera))
                 film.material[row, column] = kind
                 film.depth[row, column] = z
 
@@ -95,28 +97,40 @@ def _material(kind: int, at: FloatArray, look: Any, constants: Constants, out: F
         shade_stuff(kind, at, look, constants, out)
 
 
-@numba.njit(cache=True)
-def _label(surface: Surface, f: int, weights: FloatArray, film: Film, place: Any) -> None:
-    """Write canonical position, smooth normal and region of a sample."""
-    row, column, camera = place
+@numba.njit(inline="always")
+def _label(
+    surface: Surface, f: int, weights: FloatArray, film: Film, row: int, column: int
+) -> None:
+    """Write canonical position, smooth normal (not of unit length) and region of a sample."""
     a, b, c = surface.faces[f, 0], surface.faces[f, 1], surface.faces[f, 2]
     u, v, w = weights[0], weights[1], weights[2]
-    normal, towards = film.normals[row, column], np.float32(0.0)
     for k in range(3):
         film.canonical[row, column, k] = (
             u * surface.canonical[a, k] + v * surface.canonical[b, k] + w * surface.canonical[c, k]
         )
-        normal[k] = u * surface.normals[a, k] + v * surface.normals[b, k]
-        normal[k] += w * surface.normals[c, k]
-        at = u * surface.positions[a, k] + v * surface.positions[b, k] + w * surface.positions[c, k]
-        towards += normal[k] * (camera[k] - at)
-    normalise(normal, 0)
-    if towards < 0 and surface.materials[f] >= CLOTH:
-        for k in range(3):
-            normal[k] = -normal[k]
+        film.normals[row, column, k] = (
+            u * surface.normals[a, k] + v * surface.normals[b, k] + w * surface.normals[c, k]
+        )
     film.regions[row, column] = _majority(
         surface.regions[a], surface.regions[b], surface.regions[c], weights
     )
+
+
+@numba.njit(inline="always")
+def _face_camera(
+    surface: Surface, f: int, weights: FloatArray, film: Film, place: tuple[int, int, FloatArray]
+) -> None:
+    """Turn the normal just written where it looks away from the camera."""
+    row, column, camera = place
+    towards = np.float32(0.0)
+    for k in range(3):
+        at = np.float32(0.0)
+        for corner in range(3):
+            at += weights[corner] * surface.positions[surface.faces[f, corner], k]
+        towards += film.normals[row, column, k] * (camera[k] - at)
+    if towards < 0:
+        for k in range(3):
+            film.normals[row, column, k] = -film.normals[row, column, k]
 
 
 @numba.njit(inline="always")

@@ -149,7 +149,9 @@ def dress(patch: Patch, posed: FloatArray, collar: float, loose: float, seed: Fl
     cover = collar - 0.28 * (at[:, 2] - 0.0) - at[:, 1]
     cover = cover + 0.12 * noise_at(at * 1.3 + seed)[:, 0]
     folds = 0.35 * noise_at(at * 0.35 + seed)[:, 1] * np.clip(cover / 4, 0, 1)
-    offset = patch.normals * (np.clip(cover / 0.6, 0.0, 1.0) * (loose + folds))[:, None]
+    # A tight shirt's folds do not reach into the skin.
+    rise = np.clip(cover / 0.6, 0.0, 1.0) * np.maximum(loose + folds, 0.04)
+    offset = patch.normals * rise[:, None]
     shell = _shell(patch, posed, offset, cover)
     return _extend_down(shell)
 

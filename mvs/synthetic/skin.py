@@ -37,8 +37,10 @@ def shade_skin(at: FloatArray, look: Any, constants: Constants, out: FloatArray)
     hairy = look.brow * step(arch, 1.4, 0.3)
     full = step(look.beard, 0.35, 0.7)
     coarse = 0.9 * c1 * fine + 0.6 * b0 + 0.8 * (1.0 - full)
-    region = min(max(at[12 + BEARD] * (1.0 + 0.5 * a1 + 0.3 * b1), 0.0), 1.0)
-    region *= _beard_shape(abs(at[3]) + 0.25 * b0, at[4] + 0.3 * b1, look.beard_shape)
+    region = 0.0
+    if look.beard > 0 and at[12 + BEARD] > 0:
+        region = min(max(at[12 + BEARD] * (1.0 + 0.5 * a1 + 0.3 * b1), 0.0), 1.0)
+        region *= _beard_shape(abs(at[3]) + 0.25 * b0, at[4] + 0.3 * b1, look.beard_shape)
     grown = region * look.beard
     hairy = max(hairy, step(grown * (2.2 + coarse) - 0.5, 0.0, 0.8) * (0.10 + 0.80 * full))
     stubble = min(1.0, 2.2 * grown) * (0.35 + 0.35 * fine * c2 + 0.1 * middle * b3)
@@ -56,10 +58,11 @@ def shade_skin(at: FloatArray, look: Any, constants: Constants, out: FloatArray)
         gray *= max(0.9 + 0.5 * fine * c3 + 0.4 * middle * b3, 0.2)
         value += min(1.0, hairy) * (gray * 0.8 + 0.006 - value)
         out[k] = max(value, 0.004)
-    fold, tilt = _folds(abs(at[3]) + 0.08 * b0, at[4] + 0.08 * b1)
-    for k in range(3):
-        out[k] *= 1.0 - 0.35 * look.folds * fold * (1.0 - 0.35 * (k == 0))
-    at[6] += look.folds * tilt * (1.0 if at[3] > 0 else -1.0)
+    if at[5] > 4.0 and -5.6 < at[4] < 6.0:
+        fold, tilt = _folds(abs(at[3]) + 0.08 * b0, at[4] + 0.08 * b1)
+        for k in range(3):
+            out[k] *= 1.0 - 0.35 * look.folds * fold * (1.0 - 0.35 * (k == 0))
+        at[6] += look.folds * tilt * (1.0 if at[3] > 0 else -1.0)
     bump = 0.035 + 0.10 * look.pores
     crease = look.wrinkles * np.sin((at[4] + 0.5 * a2 + 0.15 * at[3] * a3) * 7.5)
     crease *= step(at[4], 5.2, 6.2) * step(at[4], 10.0, 8.6)
@@ -97,16 +100,17 @@ def _folds(x: float, y: float) -> tuple[float, float]:
     along = min(max((-0.6 - y) / 3.8, 0.0), 1.0)
     gap = (x - 1.95 - 1.35 * along) / 0.22
     ends = step(y, -5.2, -4.2) * step(y, 0.0, -0.8)
-    fold = np.exp(-gap * gap) * ends
+    fold = np.exp(-gap * gap) * ends if abs(gap) < 3 and ends > 0 else 0.0
     tilt = 0.9 * gap * fold
     bag = (y - 2.35 - 0.12 * (x - 3.1) ** 2) / 0.18
-    fold += 0.6 * np.exp(-bag * bag) * step(x, 1.4, 2.0) * step(x, 4.8, 4.2)
+    if abs(bag) < 3:
+        fold += 0.6 * np.exp(-bag * bag) * step(x, 1.4, 2.0) * step(x, 4.8, 4.2)
     dx, dy = x - 4.3, y - 3.3
-    radius = np.sqrt(dx * dx + dy * dy)
-    rays = max(np.sin(9.0 * np.arctan2(dy, dx) + 0.6), 0.0) ** 3
-    fold += (
-        0.7 * rays * step(radius, 0.5, 0.8) * step(radius, 2.1, 1.3) * (1.0 if dx > 0.2 else 0.0)
-    )
+    square = dx * dx + dy * dy
+    if dx > 0.2 and 0.25 < square < 4.41:
+        radius = np.sqrt(square)
+        rays = max(np.sin(9.0 * np.arctan2(dy, dx) + 0.6), 0.0) ** 3
+        fold += 0.7 * rays * step(radius, 0.5, 0.8) * step(radius, 2.1, 1.3)
     return fold, tilt
 
 

@@ -234,3 +234,27 @@ def test_the_sample_head_is_made_from_the_real_head(real_head_file, tmp_path):
             np.testing.assert_allclose(vertex[other], kept_vertex[other], atol=1e-6)
     info = json.loads((tmp_path / "gt" / "info.json").read_text())
     assert info == json.loads((SAMPLE / "gt" / "info.json").read_text())
+
+
+def test_landmarks_are_where_the_cameras_and_the_mesh_say(capture, written, studio):
+    truth = json.loads((written / "gt" / "landmarks.json").read_text())
+    points, _, vertex = mesh_of(written / "gt" / "mesh.ply")
+    rows = studio.head.landmarks
+    assert truth["vertex"] == rows.tolist()
+    xyz = np.array(truth["xyz"])
+    np.testing.assert_allclose(xyz, points[rows], atol=1e-6)
+    uvw = np.column_stack([vertex[name] for name in "uvw"])[rows]
+    np.testing.assert_allclose(truth["canonical"], uvw, atol=1e-6)
+    visible_by_rays = Truth(capture)
+    agree = []
+    for view in capture.views:
+        found = truth["views"][view.name]
+        np.testing.assert_allclose(found["uv"], view.camera.project(xyz)[0], atol=1e-2)
+        seen = np.array(found["visible"]) > 0
+        # Rays start from hair and masks, too; what they see no raster may hide.
+        by_rays = visible_by_rays.visible(view, xyz)
+        agree.append(seen[by_rays])
+        assert seen.any()
+    assert np.concatenate(agree).mean() > 0.9
+    hidden = [np.mean(found["visible"]) for found in truth["views"].values()]
+    assert min(hidden) < 0.8  # a view from the side hides landmarks of the other
