@@ -14,6 +14,9 @@ from mvs.synthetic.scene import Person
 from mvs.synthetic.shells import HairStyle
 from mvs.types import FloatArray
 
+_COMBS = ("crown", "forward", "back", "side", "down", "up", "none")
+_COMB_SHARE = (0.18, 0.2, 0.2, 0.2, 0.14, 0.04, 0.04)
+
 
 def random_person(head: Head, rng: np.random.Generator) -> Person:
     """Draw a person, with clothes and light.
@@ -31,7 +34,7 @@ def random_person(head: Head, rng: np.random.Generator) -> Person:
     hair = random_hair(rng) if rng.random() < 0.85 else None
     if hat is not None and hair is not None:
         hair = HairStyle(0.35, 1.0, 0.08, 1.5, hair.length, hair.line + 0.3, 0.0)
-    hood = random_hood(rng) if rng.random() < 0.06 else None
+    hood = random_hood(rng) if rng.random() < 0.04 else None
     if hood is not None:
         hair = hat = None
     if hair is None:
@@ -87,15 +90,15 @@ def random_expression(head: Head, rng: np.random.Generator) -> FloatArray:
 def random_hair(rng: np.random.Generator) -> HairStyle:
     """Draw a head of hair, from cropped to long and from flat to voluminous."""
     kind = rng.random()
-    if kind < 0.25:  # short
+    if kind < 0.35:  # short
         thickness, side, length = rng.uniform(0.2, 1.6), rng.uniform(0.25, 1), 0.0
-    elif kind < 0.6:  # medium
-        thickness, side, length = rng.uniform(1.4, 4.5), rng.uniform(0.35, 0.95), 0.0
-    elif kind < 0.72:  # a big round head of hair
+    elif kind < 0.7:  # medium
+        thickness, side, length = rng.uniform(1.2, 3.5), rng.uniform(0.35, 0.95), 0.0
+    elif kind < 0.77:  # a big round head of hair
         thickness, side, length = rng.uniform(3.0, 6.5), rng.uniform(0.7, 1.0), 0.0
     else:  # falling
         thickness, side = rng.uniform(0.6, 2.5), rng.uniform(0.5, 1)
-        length = rng.uniform(1.0, 18.0)
+        length = 17.0 * rng.uniform(0.24, 1.0) ** 2
     return HairStyle(
         thickness=thickness,
         side=side,
@@ -114,18 +117,18 @@ def random_locks(
     rng: np.random.Generator,
 ) -> LockStyle:
     """Draw how a head of hair is combed."""
-    comb = str(rng.choice(("crown", "forward", "back", "side", "down", "up", "none")))
+    comb = str(rng.choice(_COMBS, p=_COMB_SHARE))
     length = rng.uniform(2.0, 4.0) + 1.6 * hair.thickness
     lift, weight = rng.uniform(0.0, 0.6) ** 1.5, rng.uniform(0.0, 0.5)
     curly = rng.random() < 0.35
-    frizz = rng.uniform(0, 1) ** 2
+    frizz = rng.uniform(0, 1) ** 4
     if hair.thickness < 0.8:
         length = rng.uniform(0.4, 2.0)
     elif hair.length > 0:
         length, comb = rng.uniform(0.7, 1.2) * (hair.length + 12.0), "down"
         lift, weight = 0.1, rng.uniform(1.2, 2.5)
     elif comb in ("up", "none"):
-        length, lift, frizz = 0.6 * length, rng.uniform(0.5, 1.0), frizz + 0.3
+        length, lift, frizz = 0.6 * length, rng.uniform(0.3, 0.9), frizz + 0.2
     if hat is not None:
         comb, lift, weight, frizz = "down", 0.0, 0.8, 0.2 * frizz
     elif bun is not None:
@@ -139,9 +142,9 @@ def random_locks(
         pitch=rng.uniform(1.2, 5.0),
         frizz=frizz,
         clump=rng.uniform(0, 0.9),
-        loose=0.02 if hat is not None else rng.uniform(0.03, 0.3),
+        loose=0.02 if hat is not None else 0.02 + 0.2 * rng.uniform(0, 1) ** 2,
         width=rng.uniform(0.08, 0.3) if hair.thickness >= 0.8 else rng.uniform(0.05, 0.12),
-        fringe=hat is None and rng.random() < 0.35,
+        fringe=hat is None and rng.random() < 0.25,
         count=int(rng.integers(900, 2200)),
         parting=hair.parting or rng.uniform(-2.5, 2.5),
         tie=(9.0, -9.0) if bun is None else bun[:2],
