@@ -181,7 +181,15 @@ def load_compact(weights: Path | None = None, device: str = "cpu") -> Embedder:
     network = CompactNetwork(config)
     load_strict(network, tensors, path)
     network.eval().to(device=device)
-    return NetworkEmbedder(KIND, partial(predict, network), config.size)
+    return NetworkEmbedder(KIND, partial(predict, network), crop_size(config))
+
+
+def crop_size(config: CompactConfig) -> int:
+    """Side of the crops that are looked at, pixels: an eighth more than in training.
+
+    Finer pixels gain more than the larger head loses; a quarter more loses again.
+    """
+    return 32 * round(config.size * 9 / 8 / 32)
 
 
 def predict(network: CompactNetwork, crop: ByteArray) -> Prediction:

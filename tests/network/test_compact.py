@@ -17,6 +17,7 @@ from mvs.network.compact import (
     NORMALS,
     CompactConfig,
     CompactNetwork,
+    crop_size,
     load_compact,
     predict,
 )
@@ -76,6 +77,8 @@ def test_output_has_half_the_resolution(network, size):
 def test_default_configuration():
     config = CompactConfig()
     assert config.size == 256
+    assert crop_size(config) == 288
+    assert crop_size(CONFIG) == 64
     network = CompactNetwork(config).eval()
     with torch.inference_mode():
         out = network(255 * torch.rand(1, 3, 64, 64))
