@@ -18,16 +18,18 @@ from typing import Any
 from calib.capture import Capture, CaptureError
 from calib.files import replacing
 from mvs.errors import ReconstructionError
+from mvs.stages.confirm import ConfirmOptions, confirm
 from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
 from mvs.stages.export import write_cloud, write_mesh
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh
 from mvs.stages.pairs import PairOptions, choose_pairs
+from mvs.stages.refine import RefineOptions, refine
 from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, triangulate
 from mvs.types import Embedder
 
-STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "mesh")
+STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
 RESULTS = ("points.ply", "cloud.ply", "mesh.ply", "run.json")
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
@@ -37,13 +39,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """Options of every stage, each documented beside its stage."""
+    """Options of every stage, each documented beside its stage; no refinement where it is None."""
 
     embed: EmbedOptions = field(default_factory=EmbedOptions)
     pairs: PairOptions = field(default_factory=PairOptions)
     match: MatchOptions = field(default_factory=MatchOptions)
     triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
     fuse: FuseOptions = field(default_factory=FuseOptions)
+    refine: RefineOptions | None = None
+    confirm: ConfirmOptions = field(default_factory=ConfirmOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
 
@@ -165,6 +169,16 @@ def _stages(
         run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
     if run.is_over("fuse"):
         return
+    if options.refine is not None:
+        with run.stage("refine", len(views.cameras)) as step:
+            masks = [view.load_pinhole().mask for view in capture.views]
+            coarse = mesh(cloud, options.mesh)
+            maps = refine(coarse, views.cameras, views.images, masks, head, options.refine, step)
+            cloud = confirm(maps, views.cameras, views.images, cloud, options.confirm)
+            run.count(refined_points=len(cloud))
+            run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+    if run.is_over("refine"):
+        return
     with run.stage("mesh"):
         surface = mesh(cloud, options.mesh)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
@@ -206,7 +220,8 @@ class _Run:
         if not self.report.files:
             for stale in RESULTS[RESULTS.index(path.name) + 1 :]:
                 (path.parent / stale).unlink(missing_ok=True)
-        self.report.files.append(path)
+        if path not in self.report.files:
+            self.report.files.append(path)
 
     def is_over(self, stage: str) -> bool:
         """Whether this was the last stage asked for."""

@@ -102,7 +102,7 @@ def fuse(
         )
     cloud = triangulation.cloud
     confidence = np.add.reduceat(cloud.confidence[rows], starts[:-1]) / np.diff(starts)
-    fitted = _Fitted(
+    fitted = Fitted(
         surface.points[keep],
         surface.normals[keep],
         queries.coords[keep],
@@ -110,7 +110,7 @@ def fuse(
         queries.weights[keep],
         np.bitwise_or.reduceat(triangulation.views[rows], starts[:-1], axis=0)[keep],
     )
-    return _thin(fitted, scale.voxel, cameras, images)
+    return thin(fitted, scale.voxel, cameras, images)
 
 
 def _measure(triangulation: Triangulation, options: FuseOptions) -> tuple[Samples, _Scale]:
@@ -180,8 +180,17 @@ def _is_confirmed(
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """Fitted points with what fusion knows of them."""
+class Fitted:
+    """Fitted points with what fusion knows of them.
+
+    Attributes:
+        points: (N, 3) float64.
+        normals: (N, 3) float32, of either sign.
+        coords: (N, 3) float32 cube coordinates.
+        confidence: (N,) float32.
+        weights: (N,) float64 in averages.
+        views: (N, W) uint64 bit set of the views that agree.
+    """
 
     points: DoubleArray
     normals: FloatArray
@@ -191,10 +200,17 @@ class _Fitted:
     views: npt.NDArray[np.uint64]
 
 
-def _thin(
-    fitted: _Fitted, voxel: float, cameras: Sequence[Camera], images: Sequence[ByteArray]
+def thin(
+    fitted: Fitted, voxel: float, cameras: Sequence[Camera], images: Sequence[ByteArray]
 ) -> PointCloud:
-    """One point per voxel, with colours and normals that fit the cameras."""
+    """One point per voxel, with colours and normals that fit the cameras.
+
+    Args:
+        fitted: points, several per voxel.
+        voxel: edge, world units.
+        cameras: one pinhole camera per view.
+        images: one (H, W, 3) uint8 picture per view.
+    """
     rows, starts = group_by_cell(fitted.points, voxel)
     values = np.column_stack([fitted.points, fitted.normals, fitted.coords, fitted.confidence])
     means = average_groups(rows, starts, values, fitted.weights)

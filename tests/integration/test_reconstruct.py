@@ -138,7 +138,7 @@ def test_the_record_says_what_was_done(result, paths):
     output, text = result
     record = json.loads((output / "run.json").read_text())
     assert record["embedder"] == "precomputed"
-    assert list(record["seconds"]) == list(STAGES)
+    assert list(record["seconds"]) == [stage for stage in STAGES if stage != "refine"]
     assert record["counts"]["views"] == 6
     assert record["options"]["match"]["max_epipolar_px"] == 14.0
     assert record["peak_memory_mb"] > 50
@@ -157,6 +157,18 @@ def test_same_bytes_for_one_thread_and_two_and_again(paths, tmp_path):
         files = [tmp_path / str(run) / f"{name}.ply" for name in ("points", "cloud", "mesh")]
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1] == digests[2]
+
+
+def test_balanced_quality_refines_the_cloud(paths, tmp_path):
+    done = reconstruct(*paths, tmp_path / "out", "--quality", "balanced")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert list(record["seconds"]) == list(STAGES)
+    assert record["options"]["refine"]["n_sources"] == 4
+    assert record["counts"]["refined_points"] > 1000
+    assert record["files"] == ["points.ply", "cloud.ply", "mesh.ply"]
+    cloud = PlyData.read(str(tmp_path / "out" / "cloud.ply"))["vertex"]
+    assert len(cloud) == record["counts"]["refined_points"]
 
 
 def test_until_stops_early_and_says_so(paths, tmp_path):

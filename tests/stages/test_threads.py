@@ -11,6 +11,7 @@ from tests.scenes import make_scene, perturb
 from mvs.stages.fuse import fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import mesh
+from mvs.stages.refine import refine
 from mvs.stages.pairs import choose_pairs
 from mvs.stages.triangulate import triangulate
 
@@ -29,6 +30,9 @@ for part in (points.cloud, cloud, result.vertices):
     for field in fields(part):
         digest.update(getattr(part, field.name).tobytes())
 digest.update(result.faces.tobytes())
+masks = [cube_map.mask for cube_map in scene.cube_maps]
+for depths in refine(result, scene.cameras, scene.images, masks, (scene.center, scene.size)):
+    digest.update(depths.planes.tobytes() + depths.cost.tobytes())
 print(len(cloud), len(result.faces), digest.hexdigest())
 """
 

@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+
+from mvs.kernels.patchmatch import Patch, Sources, propagate, score_planes, sharpen
+
+SIZE = 64
+PATCH = Patch(radius=3, step=1, spread=2.5, contrast=0.2, n_best=2, noise=0.005, smoothness=0.01)
+FOCAL = 120.0
+K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1.0]])
+# A slanted plane in front of the reference camera: normal . X = 1.
+NORMAL = np.array([0.12, -0.08, 0.9])
+
+
+def texture(points, bald=0.0):
+    """Brightness of places in space, smooth on the scale of a pixel; constant near the axis."""
+    waves = np.array([[31.0, 7, 3], [5, 37, 11], [-19, 23, 5], [41, -29, 2]])
+    away = np.clip(np.hypot(points[..., 0], points[..., 1]) / 0.02 - bald / 0.02, 0, 1)
+    return 0.5 + 0.1 * away * np.sin(points @ waves.T + np.arange(4)).sum(axis=-1)
+
+
+def poses():
+    """Rotations and centres of the reference and three sources."""
+    turns = [np.eye(3)]
+    for angle in (0.25, -0.2, -0.3):
+        c, s = np.cos(angle), np.sin(angle)
+        turns.append(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]))
+    centers = [np.zeros(3), [0.28, 0.02, 0.0], [-0.22, 0.03, 0.02], [-0.33, -0.02, 0.04]]
+    return list(zip(turns, map(np.array, centers), strict=True))
+
+
+def picture(rotation, center, bald=-1.0):
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(K).T @ rotation
+    along = (1 - NORMAL @ center) / (rays @ NORMAL)
+    return texture(center + along[..., None] * rays, bald).astype(np.float32)
+
+
+def make_world(bald=-1.0):
+    """Reference picture, sources and the true planes."""
+    (_, _), *others = poses()
+    pictures = [picture(*pose, bald) for pose in poses()]
+    rotations = np.stack([K @ turn @ np.linalg.inv(K) for turn, _ in others])
+    translations = np.stack([-K @ turn @ center for turn, center in others])
+    sizes = np.full((3, 2), SIZE, np.int32)
+    gradient = NORMAL @ np.linalg.inv(K)
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    true = np.empty((SIZE, SIZE, 3))
+    true[..., 0] = gradient[0] * x + gradient[1] * y + gradient[2]
+    true[..., 1:] = gradient[:2]
+    sources = Sources(np.stack(pictures[1:]), sizes, rotations, translations)
+    return pictures[0], sources, true.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world()
+
+
+def inner(margin=16):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[margin:-margin, margin:-margin] = True
+    return mask
+
+
+def limits_of(planes, share=0.2):
+    inverse = planes[..., 0]
+    return np.stack([inverse * (1 - share), inverse * (1 + share)], axis=2).astype(np.float32)
+
+
+def slow_cost(reference, sources, plane, row, column, patch):
+    """1 - ZNCC, mean over the best sources, sample by sample."""
+    offsets = range(-patch.radius, patch.radius + 1, patch.step)
+    samples = [(dx, dy) for dy in offsets for dx in offsets]
+    own = np.array([reference[row + dy, column + dx] for dx, dy in samples], float)
+    distance = np.array([dx * dx + dy * dy for dx, dy in samples])
+    off = (own - reference[row, column]) / patch.contrast
+    weight = np.exp(-0.5 * distance / patch.spread**2 - 0.5 * off**2)
+    costs = []
+    for s, image in enumerate(sources.pictures):
+        other = []
+        for dx, dy in samples:
+            inverse = plane[0] + plane[1] * dx + plane[2] * dy
+            pixel = np.array([column + 0.5 + dx, row + 0.5 + dy, 1.0])
+            u, v, w = sources.rotations[s] @ pixel + inverse * sources.translations[s]
+            u, v = u / w - 0.5, v / w - 0.5
+            c, r = int(np.floor(u)), int(np.floor(v))
+            fx, fy = u - c, v - r
+            quad = image[r : r + 2, c : c + 2].astype(float)
+            other.append(np.array([1 - fy, fy]) @ quad @ np.array([1 - fx, fx]))
+        a = own - np.average(own, weights=weight)
+        b = np.array(other) - np.average(other, weights=weight)
+        likeness = (weight * a * b).sum() / np.sqrt((weight * a * a).sum() * (weight * b * b).sum())
+        costs.append(1 - likeness)
+    return np.mean(sorted(costs)[: patch.n_best])
+
+
+def test_cost_is_what_a_slow_loop_says(world):
+    reference, sources, true = world
+    planes = true.copy()
+    planes[..., 0] *= 1.02
+    mask = inner()
+    cost = score_planes(reference, sources, planes, mask, PATCH)
+    rng = np.random.default_rng(0)
+    for row, column in rng.integers(16, SIZE - 16, (25, 2)):
+        expected = slow_cost(reference, sources, planes[row, column], row, column, PATCH)
+        assert cost[row, column] == pytest.approx(expected, abs=2e-4)
+    assert (cost[~mask] == 2).all()
+
+
+def test_the_true_plane_costs_next_to_nothing(world):
+    reference, sources, true = world
+    cost = score_planes(reference, sources, true, inner(), PATCH)
+    assert np.median(cost[inner()]) < 2e-3
+    assert np.median(score_planes(reference, sources, true * 1.1, inner(), PATCH)[inner()]) > 0.1
+
+
+def test_gain_and_bias_of_a_source_do_not_matter(world):
+    reference, sources, true = world
+    planes = true * np.float32(1.01)
+    before = score_planes(reference, sources, planes, inner(), PATCH)
+    changed = sources._replace(pictures=sources.pictures * np.float32(0.6) + np.float32(0.1))
+    after = score_planes(reference, changed, planes, inner(), PATCH)
+    np.testing.assert_allclose(after[inner()], before[inner()], atol=2e-3)
+
+
+def parallax_px(found, true):
+    """Error as shift in the nearest source, pixels; a unit of inverse depth shifts by f b."""
+    return np.abs(found[..., 0] - true[..., 0]) * FOCAL * 0.28
+
+
+def test_sharpening_reaches_a_hundredth_of_a_pixel(world):
+    reference, sources, true = world
+    rng = np.random.default_rng(1)
+    planes = true.copy()
+    planes[..., 0] *= 1 + rng.uniform(-0.02, 0.02, planes.shape[:2])
+    planes[..., 1:] = 0
+    mask = inner()
+    before = np.median(parallax_px(planes, true)[mask])
+    for _ in range(6):
+        sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
+    error = parallax_px(planes, true)[mask]
+    assert before > 0.25
+    assert np.median(error) < 0.01
+    assert np.quantile(error, 0.95) < 0.05
+    slope = np.abs(planes[..., 1:] - true[..., 1:])[mask]
+    assert np.median(slope) < 0.1 * np.abs(true[0, 0, 1:]).mean()
+
+
+def test_planes_spread_from_a_few_seeds(world):
+    reference, sources, true = world
+    rng = np.random.default_rng(2)
+    planes = true.copy()
+    planes[..., 0] *= 1 + rng.choice([-0.15, 0.15], planes.shape[:2])
+    mask = inner()
+    planes[20:44:8, 20:44:8] = true[20:44:8, 20:44:8]
+    cost = score_planes(reference, sources, planes, mask, PATCH)
+    for _ in range(8):
+        before = cost.copy()
+        propagate(reference, sources, planes, cost, mask, PATCH, limits_of(true))
+        assert (cost <= before).all()
+    assert np.mean(parallax_px(planes, true)[mask] < 0.05) > 0.95
+
+
+def test_depths_stay_within_their_limits(world):
+    reference, sources, true = world
+    planes = true * np.float32(1.1)
+    limits = limits_of(planes, 0.01)
+    mask = inner()
+    cost = score_planes(reference, sources, planes, mask, PATCH)
+    propagate(reference, sources, planes, cost, mask, PATCH, limits)
+    sharpen(reference, sources, planes, mask, PATCH, limits)
+    assert (planes[mask][:, 0] >= limits[mask][:, 0]).all()
+    assert (planes[mask][:, 0] <= limits[mask][:, 1]).all()
+
+
+def test_where_there_is_no_texture_neighbours_hold():
+    """A disc without texture: its planes come from around it, and nothing is not a number."""
+    reference, sources, true = make_world(bald=0.045)
+    assert np.ptp(reference[29:35, 29:35]) == 0
+    planes = true.copy()
+    planes[26:38, 26:38, 0] *= 1.01
+    mask = inner()
+    before = np.median(parallax_px(planes, true)[29:35, 29:35])
+    for _ in range(60):
+        sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
+    assert np.isfinite(planes).all()
+    assert np.median(parallax_px(planes, true)[29:35, 29:35]) < 0.2 * before
+
+
+def test_pixels_off_the_mask_stay_as_they_are(world):
+    reference, sources, true = world
+    planes = true * np.float32(1.01)
+    before = planes.copy()
+    mask = inner()
+    cost = score_planes(reference, sources, planes, mask, PATCH)
+    sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
+    propagate(reference, sources, planes, cost, mask, PATCH, limits_of(true))
+    assert np.array_equal(planes[~mask], before[~mask])
+    assert (planes[mask] != before[mask]).any()
+
+
+def test_patches_that_leave_every_source_cost_the_most(world):
+    reference, sources, true = world
+    far = sources._replace(translations=sources.translations * 50)
+    cost = score_planes(reference, far, true, inner(), PATCH)
+    assert (cost == 2).all()
+    planes = true.copy()
+    sharpen(reference, far, planes, inner(), PATCH, limits_of(true))
+    assert np.isfinite(planes).all()

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from mvs.errors import ReconstructionError
+from mvs.stages.confirm import ConfirmOptions, confirm
+from mvs.stages.fuse import fuse
+from mvs.stages.match import match_views
+from mvs.stages.mesh import mesh
+from mvs.stages.pairs import choose_pairs
+from mvs.stages.refine import RefineOptions, refine
+from mvs.stages.triangulate import triangulate
+from tests.scenes import make_scene, perturb
+
+N_VIEWS = 5
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(N_VIEWS, 192, 70.0)
+
+
+@pytest.fixture(scope="module")
+def coarse(scene):
+    """What maps that are off by 4 mm give."""
+    maps = perturb(scene, 0.015, 0.002)
+    matches = match_views(maps, scene.cameras, choose_pairs(scene.cameras, scene.center))
+    cloud = fuse(
+        triangulate(maps, scene.cameras, scene.images, matches), scene.cameras, scene.images
+    )
+    return cloud, mesh(cloud)
+
+
+@pytest.fixture(scope="module")
+def masks(scene):
+    return [cube_map.mask for cube_map in scene.cube_maps]
+
+
+@pytest.fixture(scope="module")
+def maps(scene, coarse, masks):
+    steps = []
+    found = refine(
+        coarse[1],
+        scene.cameras,
+        scene.images,
+        masks,
+        (scene.center, scene.size),
+        progress=lambda: steps.append(1),
+    )
+    assert len(steps) == N_VIEWS
+    return found
+
+
+def corner(whole, part):
+    """Row and column of a part's first pixel in the picture."""
+    return round(whole.K[1, 2] - part.K[1, 2]), round(whole.K[0, 2] - part.K[0, 2])
+
+
+def test_depths_are_sharpened_many_times_over(scene, coarse, maps):
+    before = np.median(scene.distance(coarse[0].points))
+    for depth_map, camera, depth in zip(maps, scene.cameras, scene.depths, strict=True):
+        top, left = corner(camera, depth_map.camera)
+        height, width = depth_map.mask.shape
+        true = depth[top : top + height, left : left + width]
+        seen = depth_map.mask & np.isfinite(true)
+        assert seen.sum() > 0.75 * np.isfinite(depth).sum()
+        error = np.abs(1 / depth_map.planes[..., 0] - true)[seen]
+        assert np.median(error) < 0.35 * before
+        assert np.median(error) < 3e-4  # a pixel is 1.4 mm wide
+
+
+def test_points_and_normals_are_those_of_the_surface(scene, maps):
+    for depth_map in maps:
+        points, normals = depth_map.points(), depth_map.normals()
+        near = scene.distance(points) < 5e-4
+        assert near.mean() > 0.7
+        cosine = (normals * scene.normals(points)).sum(axis=1)
+        assert np.median(np.rad2deg(np.arccos(np.clip(cosine[near], -1, 1)))) < 6
+        pixels = depth_map.camera.project(points)[0]
+        row, column = np.nonzero(depth_map.mask)
+        np.testing.assert_allclose(pixels, np.column_stack([column, row]) + 0.5, atol=1e-3)
+
+
+def test_the_cloud_is_accurate_and_keeps_its_places_in_the_cube(scene, coarse, maps):
+    cloud = confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    assert np.median(scene.distance(cloud.points)) < 2e-4
+    assert np.quantile(scene.distance(cloud.points), 0.9) < 8e-4
+    assert len(cloud) > 0.5 * len(coarse[0])
+    off = np.linalg.norm(cloud.coords - scene.coords(cloud.points), axis=1)
+    assert np.median(off) < 0.01
+    assert cloud.n_views.min() >= 3
+    cosine = (cloud.normals * scene.normals(cloud.points)).sum(axis=1)
+    assert np.median(cosine) > np.cos(np.deg2rad(5))
+
+
+def test_coarse_points_fill_what_nobody_confirms(scene, coarse, maps):
+    none = [m if k < 3 else None for k, m in enumerate(maps)]
+    bare = confirm(none, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    filled = confirm(none, scene.cameras, scene.images, coarse[0])
+    assert len(filled) > len(bare)
+    np.testing.assert_array_equal(filled.points[: len(bare)], bare.points)
+
+
+def test_a_wrong_pose_confirms_nothing_there(scene, coarse, maps):
+    """One view's depths are moved by a centimetre: no point of it is confirmed."""
+    moved = list(maps)
+    planes = maps[2].planes.copy()
+    planes[..., 0] /= 1 + 0.01 * planes[..., 0]
+    moved[2] = type(maps[2])(maps[2].camera, planes, maps[2].cost, maps[2].mask)
+    cloud = confirm(moved, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    assert np.quantile(scene.distance(cloud.points), 0.95) < 1e-3
+
+
+def test_nothing_confirmed_is_an_error(scene, coarse, maps):
+    with pytest.raises(ReconstructionError, match="agree nowhere"):
+        confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(max_cost=1e-9))
+
+
+def test_a_view_that_sees_nothing_has_no_map(scene, coarse, masks):
+    blind = [masks[0], np.zeros_like(masks[1]), *masks[2:]]
+    head = (scene.center, scene.size)
+    found = refine(coarse[1], scene.cameras, scene.images, blind, head, RefineOptions(steps="S"))
+    assert found[1] is None
+    assert found[0] is not None
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n_best": 0}, {"n_best": 9}, {"reach": 0.0}, {"steps": "SX"}, {"radius": 0}]
+)
+def test_bad_options_are_refused(bad):
+    with pytest.raises(ValueError):
+        RefineOptions(**bad)
