@@ -24,6 +24,7 @@ class ConfirmOptions:
         max_gap: between two views' depths, in pixels' widths on the surface.
         min_views: views that must agree, the point's own among them.
         max_cost: points whose pictures are less alike (1 - ZNCC) are dropped.
+        max_cost_two: the same where no more than two views agree.
         min_cosine: between normal and ray; flatter views of a place are left to others.
         max_angle_deg: to views that are asked.
         voxel: edge of a voxel that keeps one point, in pixels' widths on the surface.
@@ -31,15 +32,16 @@ class ConfirmOptions:
     """
 
     max_gap: float = 1.5
-    min_views: int = 3
+    min_views: int = 2
     max_cost: float = 0.6
+    max_cost_two: float = 0.3
     min_cosine: float = 0.2
     max_angle_deg: float = 60.0
     voxel: float = 1.0
     fill: float = 6.0
 
     def __post_init__(self) -> None:
-        for name in ("max_gap", "max_cost", "voxel", "max_angle_deg"):
+        for name in ("max_gap", "max_cost", "max_cost_two", "voxel", "max_angle_deg"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.min_views < 1:
@@ -144,7 +146,7 @@ def _confirm_view(
         total[agrees] += place
         count[agrees] += 1
         views[agrees, other // 64] |= np.uint64(1) << np.uint64(other % 64)
-    keep = count >= min(options.min_views, sum(m is not None for m in maps))
+    keep = (count >= options.min_views) & ((count > 2) | (cost < options.max_cost_two))
     return _Part(
         total[keep] / count[keep, None],
         normals[keep],

@@ -87,7 +87,11 @@ def test_the_cloud_is_accurate_and_keeps_its_places_in_the_cube(scene, coarse, m
     assert len(cloud) > 0.5 * len(coarse[0])
     off = np.linalg.norm(cloud.coords - scene.coords(cloud.points), axis=1)
     assert np.median(off) < 0.01
-    assert cloud.n_views.min() >= 3
+    assert cloud.n_views.min() >= 2
+    three = ConfirmOptions(fill=0, min_views=3)
+    strict = confirm(maps, scene.cameras, scene.images, coarse[0], three)
+    assert strict.n_views.min() >= 3
+    assert len(strict) < len(cloud)
     cosine = (cloud.normals * scene.normals(cloud.points)).sum(axis=1)
     assert np.median(cosine) > np.cos(np.deg2rad(5))
 
