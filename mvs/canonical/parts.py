@@ -18,9 +18,10 @@ from mvs.types import ByteArray, CubeMap, FloatArray, IntArray
 
 VOLUME_SIZE = 128
 _SHIPPED = Path(__file__).parent / "regions.npz"
-_NOT_HEAD = ("background", "cloth")
+# No place of a head is a hat's: below one are hair and skin.
+_NOT_HEAD = ("background", "cloth", "hat")
 # What only some people wear counts less than what it lies on: it wins where three in four have it.
-_WORN = {"hat": 1 / 3, "glasses": 1 / 3}
+_WORN = {"glasses": 1 / 3}
 _MIN_VOTES = 4
 # Voxels, over which votes are shared: borders follow the head and not the lattice.
 _BLUR = 0.7
@@ -62,8 +63,8 @@ def build_region_volume(
 ) -> ByteArray:
     """Let pixels of known region vote for the label of each voxel of the cube.
 
-    Each pixel votes for its voxel and for that voxel's mirror image. Hats and glasses count a
-    third; background and cloth have no vote. Votes are shared with the neighbouring voxels, and
+    Each pixel votes for its voxel and for that voxel's mirror image. Glasses count a third;
+    background, cloth and hats have no vote. Votes are shared with the neighbouring voxels, and
     voxels with few votes take the nearest voted label.
 
     Args:

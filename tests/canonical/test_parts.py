@@ -19,6 +19,7 @@ SKIN, EYE, NOSE, LIP, EAR, HAIR, NECK = (
     REGIONS.index(name) for name in ("skin", "eye", "nose", "lip", "ear", "hair", "neck")
 )
 HAT, CLOTH = REGIONS.index("hat"), REGIONS.index("cloth")
+GLASSES = REGIONS.index("glasses")
 
 
 def ball(n=60_000, seed=0):
@@ -57,12 +58,15 @@ def test_places_nobody_voted_for_take_the_nearest_label():
     assert set(np.unique(volume)) == {SKIN, HAIR, NECK, EAR}
 
 
-@pytest.mark.parametrize(("share", "winner"), [(0.6, HAIR), (0.95, HAT)])
-def test_hats_win_only_where_nearly_all_wear_them(share, winner):
+@pytest.mark.parametrize(
+    ("worn", "share", "wins"),
+    [(GLASSES, 0.6, False), (GLASSES, 0.95, True), (HAT, 0.95, False)],
+)
+def test_glasses_win_only_where_nearly_all_wear_them_and_hats_never(worn, share, wins):
     rng = np.random.default_rng(0)
     coords = np.full((400, 3), 0.5, np.float32)
-    regions = np.where(rng.random(400) < share, HAT, HAIR).astype(np.uint8)
-    assert (build_region_volume([(coords, regions)], 8) == winner).all()
+    regions = np.where(rng.random(400) < share, worn, HAIR).astype(np.uint8)
+    assert (build_region_volume([(coords, regions)], 8) == (worn if wins else HAIR)).all()
 
 
 def test_cloth_and_background_have_no_vote():
