@@ -73,11 +73,15 @@ class LatentCube(nn.Module):
             cube = F.conv3d(F.pad(cube, padding, mode="replicate"), kernel.reshape(shape))
         return cube[:, 0]
 
-    def look_up(self, coords: Tensor) -> Tensor:
-        """Features at cube coordinates (..., 3) in [0, 1]: (..., D), trilinear between centres."""
+    def look_up(self, coords: Tensor, smoothed: Tensor | None = None) -> Tensor:
+        """Features at cube coordinates (..., 3) in [0, 1]: (..., D), trilinear between centres.
+
+        ``smoothed`` saves smoothing again in a step that looks up many times.
+        """
+        cube = self.smoothed() if smoothed is None else smoothed
         grid = (2 * coords - 1).reshape(1, -1, 1, 1, 3)
         found = F.grid_sample(
-            self.smoothed()[None], grid, "bilinear", padding_mode="border", align_corners=False
+            cube[None], grid, "bilinear", padding_mode="border", align_corners=False
         )
         return torch.as_tensor(found[0, :, :, 0, 0].T.reshape(*coords.shape[:-1], -1))
 
@@ -98,15 +102,15 @@ def landmark_loss(found: Tensor, positions: Tensor) -> Tensor:
     return (found - positions).abs().sum(dim=1).mean()
 
 
-def segmentation_loss(cube: LatentCube, coords: Tensor, regions: Tensor) -> Tensor:
+def segmentation_loss(cube: LatentCube, features: Tensor, regions: Tensor) -> Tensor:
     """Cross-entropy of the regions that the features at predicted coordinates tell.
 
     Args:
         cube: the latent cube.
-        coords: (P, 3) predicted coordinates.
+        features: (P, D) of the predicted coordinates.
         regions: (P,) int64 index into ``REGIONS``.
     """
-    return F.cross_entropy(cube.classify(cube.look_up(coords)), regions)
+    return F.cross_entropy(cube.classify(features), regions)
 
 
 def sample_map(values: Tensor, points: Tensor, size: int) -> Tensor:

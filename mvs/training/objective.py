@@ -46,6 +46,7 @@ class Objective(nn.Module):
             step: number of the step, from which the pixels are drawn.
         """
         generator = torch.Generator().manual_seed(step)
+        smoothed = self.cube.smoothed()
         terms: dict[str, list[Tensor]] = {"contrastive": [], "landmarks": [], "segmentation": []}
         for found, coords, mask, region in zip(
             out[:, COORDS], batch.coords, batch.mask[:, 0], batch.region, strict=True
@@ -56,10 +57,10 @@ class Objective(nn.Module):
             picked = on_head[torch.randperm(len(on_head), generator=generator)[:_N_PIXELS]]
             predicted = found.flatten(1).T[picked]
             true = coords.flatten(1).T
-            features = self.cube.look_up(torch.stack([predicted, true[picked]]))
+            features = self.cube.look_up(torch.stack([predicted, true[picked]]), smoothed)
             terms["contrastive"].append(contrastive(*features))
             labels = region.flatten()[picked]
-            terms["segmentation"].append(segmentation_loss(self.cube, predicted, labels))
+            terms["segmentation"].append(segmentation_loss(self.cube, features[0], labels))
             marks = torch.as_tensor(self.landmarks)
             distance, nearest = torch.cdist(marks, true[on_head]).min(dim=1)
             shown = distance < _SHOWN
@@ -77,10 +78,12 @@ class Objective(nn.Module):
             batch: the pairs.
         """
         size = batch.pictures.shape[-1]
-        contrasts = []
+        contrasts, smoothed = [], self.cube.smoothed()
         for pair, points in enumerate(batch.points):
             first, second = (
-                self.cube.look_up(sample_map(out[2 * pair + k, COORDS], points[:, k], size))
+                self.cube.look_up(
+                    sample_map(out[2 * pair + k, COORDS], points[:, k], size), smoothed
+                )
                 for k in range(2)
             )
             contrasts.append(contrastive(first, second))

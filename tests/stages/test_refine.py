@@ -110,7 +110,8 @@ def test_a_wrong_pose_confirms_nothing_there(scene, coarse, maps):
     planes = maps[2].planes.copy()
     planes[..., 0] /= 1 + 0.01 * planes[..., 0]
     moved[2] = type(maps[2])(maps[2].camera, planes, maps[2].cost, maps[2].mask)
-    cloud = confirm(moved, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    three = ConfirmOptions(fill=0, min_views=3)
+    cloud = confirm(moved, scene.cameras, scene.images, coarse[0], three)
     assert np.quantile(scene.distance(cloud.points), 0.95) < 1e-3
 
 

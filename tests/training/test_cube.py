@@ -88,7 +88,7 @@ def test_regions_are_learnt_by_their_place(cube):
     regions = torch.where(coords[:, 0] < 0.5, REGIONS.index("skin"), REGIONS.index("hair"))
     optimiser = torch.optim.Adam(cube.parameters(), 0.05)
     for _ in range(60):
-        loss = segmentation_loss(cube, coords, regions)
+        loss = segmentation_loss(cube, cube.look_up(coords), regions)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
