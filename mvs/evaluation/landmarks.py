@@ -158,19 +158,11 @@ def photo_landmarks(
         ValueError: if a file of labels is damaged or the folder holds no labelled picture.
         CaptureError: if a picture cannot be read.
     """
-    labelled = [
-        (picture, picture.with_suffix(".pts"))
-        for picture in sorted(folder.glob("*"))
-        if picture.suffix.lower() in _PICTURES and picture.with_suffix(".pts").is_file()
-    ]
-    if not labelled:
-        raise ValueError(f"{folder}: no picture with a .pts file of the same name; name another")
     places = landmark_positions()
     figures = []
-    for picture, labels in labelled:
-        true = read_pts(labels) + (0.5 - first_pixel)
-        region = None if embedder.wants_distorted else _face_square(true)
-        cube_map = embedder.embed(_load(picture), region, picture.name)
+    for picture in labelled_pictures(folder):
+        true = read_pts(picture.with_suffix(".pts")) + (0.5 - first_pixel)
+        _, cube_map = embed_face(picture, true, embedder)
         errors = _normalised(find_landmarks(cube_map, places).pixels, true)
         found = bool(np.isfinite(errors).all())
         figures.append(PhotoFigures(picture.name, _mean(errors), _mean(errors[_JAW:]), found))
@@ -232,6 +224,33 @@ def _normalised(found: DoubleArray, true: DoubleArray) -> DoubleArray:
     right, left = true[list(_OUTER_EYES)]
     errors = np.linalg.norm(found - true, axis=1) / np.linalg.norm(left - right)
     return np.asarray(errors)
+
+
+def labelled_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder that have a ``.pts`` file of the same name, by name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    labelled = [
+        picture
+        for picture in sorted(folder.glob("*"))
+        if picture.suffix.lower() in _PICTURES and picture.with_suffix(".pts").is_file()
+    ]
+    if not labelled:
+        raise ValueError(f"{folder}: no picture with a .pts file of the same name; name another")
+    return labelled
+
+
+def embed_face(picture: Path, points: DoubleArray, embedder: Embedder) -> tuple[ByteArray, CubeMap]:
+    """A picture (H, W, 3) and the map of the square around a face's landmarks (68, 2) in it.
+
+    Raises:
+        CaptureError: if the picture cannot be read.
+    """
+    image = _load(picture)
+    region = None if embedder.wants_distorted else _face_square(points)
+    return image, embedder.embed(image, region, picture.name)
 
 
 def _face_square(points: DoubleArray) -> Square:

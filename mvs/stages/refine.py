@@ -265,7 +265,7 @@ def _refine_view(
         scale = start.scale / 2**level
         place = _part_camera(camera, start.corner, scale, start.masks[level].shape)
         if level + 1 < len(start.planes):
-            found = _double(found, start.planes[level])
+            found = _double(found, start.masks[level].shape)
         steps = options.coarse_steps if level else options.steps
         problem = _Level(
             pictures[level][: found.shape[0], : found.shape[1]],
@@ -351,9 +351,9 @@ def _half_picture(picture: FloatArray) -> FloatArray:
     return np.ascontiguousarray(quads.mean(axis=(1, 3)), np.float32)
 
 
-def _double(planes: FloatArray, finer: FloatArray) -> FloatArray:
-    """Planes at twice the resolution; the finer start where the coarse level has no pixel."""
-    height, width = finer.shape[:2]
+def _double(planes: FloatArray, size: tuple[int, ...]) -> FloatArray:
+    """Planes at twice the resolution, (height, width) of ``size``, along the coarse planes."""
+    height, width = size
     row, column = np.arange(height), np.arange(width)
     above = np.minimum(row // 2, planes.shape[0] - 1)
     left = np.minimum(column // 2, planes.shape[1] - 1)

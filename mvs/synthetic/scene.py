@@ -17,7 +17,7 @@ from mvs.synthetic.lights import Lights, ambient_occlusion, cast_shadow
 from mvs.synthetic.locks import Locks, LockStyle, grow_locks
 from mvs.synthetic.regions import label_vertices, region_index, vertex_regions
 from mvs.synthetic.skull import Skull, map_skull
-from mvs.types import ByteArray, FloatArray, IntArray
+from mvs.types import ByteArray, FloatArray
 
 _REGION_OF = {
     drawing.CLOTH: "cloth",
@@ -332,8 +332,3 @@ def _bend_neck(vertices: FloatArray, rotation: FloatArray) -> FloatArray:
     bent = vertices.copy()
     bent[moved] = turns.apply(vertices[moved] - _NECK_PIVOT) + _NECK_PIVOT
     return bent
-
-
-def head_faces(studio: Studio) -> IntArray:
-    """(F, 3) faces of the head model alone."""
-    return studio.head.faces

@@ -15,6 +15,7 @@ from torch import Tensor
 from mvs.synthetic.dataset import (
     LABEL_SIZE,
     PICTURE_SIZE,
+    RECORD,
     decode_coords,
     decode_normals,
     shard_path,
@@ -115,8 +116,23 @@ class ShardStream:
                     raise ValueError(f"{path}: did not come within {_LONGEST_WAIT_S} s")
                 time.sleep(1.0)
                 waited += 1
-            self._open[number] = np.load(path, mmap_mode="r")
+            self._open[number] = read_shard(path)
         return self._open[number]
+
+
+def read_shard(path: Path) -> np.ndarray:
+    """The records of a shard, mapped into memory.
+
+    Raises:
+        ValueError: if the file is no shard of this version's records.
+    """
+    try:
+        records = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
+    if records.dtype != RECORD or not len(records):
+        raise ValueError(f"{path}: holds other labels than this version's; render it again")
+    return np.asanyarray(records)
 
 
 def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:

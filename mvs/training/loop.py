@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from calib.files import replacing
-from mvs.network.checkpoint import load_checkpoint, load_strict, save_checkpoint
+from mvs.network.checkpoint import CheckpointError, load_checkpoint, load_strict, save_checkpoint
 from mvs.network.compact import KIND, CompactConfig, CompactNetwork
 from mvs.synthetic.dataset import shard_path
 from mvs.training.data import Batch, ShardStream, StreamOptions
@@ -38,7 +38,7 @@ class Trainer:
 
     Raises:
         ValueError: if there are no shards or no pairs, or the device or TensorBoard is missing.
-        CheckpointError: if the checkpoint to start from cannot be used.
+        CheckpointError: if the checkpoint to start or to go on from cannot be used.
     """
 
     def __init__(self, options: TrainOptions) -> None:
@@ -192,7 +192,16 @@ class Trainer:
         path = self.options.output / _STATE
         if not path.exists():
             return
-        tensors = safetensors.torch.load_file(path)
+        try:
+            self._restore(safetensors.torch.load_file(path))
+        except (OSError, safetensors.SafetensorError, RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                path,
+                f"not a state that this run can go on from ({str(error).splitlines()[0]})",
+                "give the options it was made with, or another --output",
+            ) from None
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
         self.step = int(tensors["step"])
 
         def named(prefix: str) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mvs.network.compact import COORDS, LOG_VARIANCE, MASK, NORMALS, CompactNetwork
-from mvs.training.data import to_batch
+from mvs.training.data import read_shard, to_batch
 from mvs.training.precision import autocast
 from mvs.types import ByteArray
 
@@ -30,7 +30,7 @@ def validate(network: CompactNetwork, shard: Path, size: int, n_batch: int) -> d
     """
     network.eval()
     device = next(network.parameters()).device
-    records = np.load(shard, mmap_mode="r")[:192]
+    records = read_shard(shard)[:192]
     distances, angles, both, either = [], [], 0.0, 0.0
     for start in range(0, len(records), n_batch):
         part = np.array(records[start : start + n_batch])
@@ -69,7 +69,7 @@ def sample_pictures(network: CompactNetwork, shard: Path, size: int, n: int = 6)
         and true; standard deviation, white at a twentieth of the cube.
     """
     network.eval()
-    records = np.array(np.load(shard, mmap_mode="r")[:n])
+    records = np.array(read_shard(shard)[:n])
     batch = to_batch(records, np.zeros(len(records), bool), size)
     device = next(network.parameters()).device
     with autocast(device.type):

@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mvs.network.checkpoint import CheckpointError
 from mvs.network.compact import load_compact
 from mvs.synthetic.dataset import shard_path
+from mvs.training.data import read_shard
 from mvs.training.loop import Trainer
 from mvs.training.options import Schedule, TrainOptions
 
@@ -122,3 +124,21 @@ def test_tensorboard_gets_scalars_and_pictures(options):
 def test_a_device_that_is_not_there_is_an_error(options):
     with pytest.raises(ValueError, match="cpu or cuda"):
         Trainer(replace(options, device="abacus"))
+
+
+def test_shards_of_another_version_are_refused(options, tmp_path):
+    np.save(shard_path(tmp_path, 0), np.zeros(3, [("image", "u1", (4, 4, 3))]))
+    with pytest.raises(ValueError, match="render it again"):
+        Trainer(replace(options, data=tmp_path))._fetch(0)
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ValueError, match="render it again"):
+        read_shard(tmp_path / "cut.npy")
+
+
+def test_a_state_of_other_options_is_refused(options):
+    list(Trainer(options).run())
+    with pytest.raises(CheckpointError, match="another --output"):
+        Trainer(replace(options, use_cube=True))
+    (options.output / "state.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="another --output"):
+        Trainer(options)
