@@ -10,10 +10,17 @@ import numpy.typing as npt
 
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
-from mvs.stages.fuse import Fitted, thin
+from mvs.kernels.agreement import Depths, Tally, ask_view
+from mvs.stages.fuse import Fitted, look, thin
 from mvs.stages.refine import DepthMap
-from mvs.stages.triangulate import join_clouds
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, PointCloud
+
+# Pixels that cost more are held by their neighbours alone.
+_TELLING = 1.0
+# Of what no other view confirms: the share that is kept, how head-on, and how sure it is.
+_FILL_EVERY = 3
+_FILL_COSINE = 0.3
+_UNCONFIRMED = np.float32(0.1)
 
 
 @dataclass(frozen=True)
@@ -21,24 +28,25 @@ class ConfirmOptions:
     """When views agree on a point.
 
     Attributes:
-        max_gap: between two views' depths, in pixels' widths on the surface.
+        max_gap: between two views' surfaces, in pixels' widths.
         min_views: views that must agree, the point's own among them.
         max_cost: points whose pictures are less alike (1 - ZNCC) are dropped.
         max_cost_two: the same where no more than two views agree.
         min_cosine: between normal and ray; flatter views of a place are left to others.
         max_angle_deg: to views that are asked.
         voxel: edge of a voxel that keeps one point, in pixels' widths on the surface.
-        fill: coarse points are kept where no confirmed point is this near, in voxels; 0 for none.
+        fill: depths that no other view confirms are kept where no confirmed point is this near, in
+            pixels' widths; 0 for nowhere.
     """
 
-    max_gap: float = 1.5
+    max_gap: float = 1.0
     min_views: int = 2
     max_cost: float = 0.6
     max_cost_two: float = 0.3
-    min_cosine: float = 0.2
-    max_angle_deg: float = 60.0
-    voxel: float = 1.0
-    fill: float = 6.0
+    min_cosine: float = 0.15
+    max_angle_deg: float = 75.0
+    voxel: float = 1.5
+    fill: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("max_gap", "max_cost", "max_cost_two", "voxel", "max_angle_deg"):
@@ -71,41 +79,50 @@ def confirm(
         ReconstructionError: if the views agree on no point.
     """
     options = options or ConfirmOptions()
-    parts = [
-        _confirm_view(view, maps, len(cameras), options)
+    depths = [None if found is None else _depths(found) for found in maps]
+    found = [
+        _confirm_view(view, maps, depths, options)
         for view in range(len(maps))
         if maps[view] is not None
     ]
-    if not sum(len(part.points) for part in parts):
+    every, rest = (_join([pair[k] for pair in found]) for k in (0, 1))
+    if not len(every.points):
         raise ReconstructionError(
             "the views' depths agree nowhere", "check poses and focus, or leave out refinement"
         )
-    every = _Part(
-        *(np.concatenate([getattr(p, f) for p in parts]) for f in _Part.__dataclass_fields__)
-    )
-    coords, confidence = _from_coarse(every.points, coarse)
-    fitted = Fitted(
-        every.points,
-        every.normals,
-        coords,
-        (confidence * np.clip(1.2 - every.cost, 0, 1)).astype(np.float32),
-        every.weight,
-        every.views,
-    )
-    voxel = options.voxel * float(np.median(every.footprint))
-    return _fill(thin(fitted, voxel, cameras, images), coarse, options.fill * voxel)
+    footprint = float(np.median(every.footprint))
+    thinned = thin(_fitted(every), options.voxel * footprint)
+    if options.fill > 0:
+        thinned = _fill(thinned, rest, footprint, options)
+    coords, confidence = _from_coarse(thinned.points, coarse)
+    sure = (thinned.confidence * confidence).astype(np.float32)
+    return look(replace(thinned, coords=coords, confidence=sure), cameras, images)
 
 
-def _fill(cloud: PointCloud, coarse: PointCloud, gap: float) -> PointCloud:
-    """The cloud with coarse points, at half their confidence, where it has none."""
+def _fill(confirmed: Fitted, rest: _Part, footprint: float, options: ConfirmOptions) -> Fitted:
+    """The confirmed points, and where there are none, what single views have there."""
     from scipy.spatial import cKDTree
 
-    if gap <= 0:
-        return cloud
-    far = cKDTree(cloud.points).query(coarse.points, distance_upper_bound=gap)[0] > gap
-    kept = [getattr(coarse, field.name)[far] for field in fields(PointCloud)]
-    rest = PointCloud(*kept)
-    return join_clouds([cloud, replace(rest, confidence=rest.confidence / np.float32(2))])
+    gap = options.fill * footprint
+    near = cKDTree(confirmed.points).query(rest.points, distance_upper_bound=gap)[0]
+    far = ~np.isfinite(near)
+    if not far.any():
+        return confirmed
+    added = thin(_fitted(rest.rows(far)), options.fill / 2 * footprint)
+    added = replace(added, confidence=np.full_like(added.confidence, _UNCONFIRMED))
+    names = [field.name for field in fields(Fitted)]
+    return Fitted(*(np.concatenate([getattr(confirmed, n), getattr(added, n)]) for n in names))
+
+
+def _fitted(part: _Part) -> Fitted:
+    return Fitted(
+        part.points,
+        part.normals,
+        np.zeros_like(part.normals),
+        np.clip(1.2 - part.cost, 0, 1).astype(np.float32),
+        part.weight,
+        part.views,
+    )
 
 
 @dataclass(frozen=True)
@@ -119,10 +136,29 @@ class _Part:
     footprint: DoubleArray
     views: npt.NDArray[np.uint64]
 
+    def rows(self, chosen: BoolArray | slice) -> _Part:
+        """Some of the points."""
+        return _Part(*(getattr(self, field.name)[chosen] for field in fields(_Part)))
+
+
+def _join(parts: Sequence[_Part]) -> _Part:
+    return _Part(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(_Part)))
+
+
+def _depths(found: DepthMap) -> Depths:
+    camera = found.camera
+    projection = np.ascontiguousarray(camera.P, np.float64)
+    told = found.mask & (found.cost < _TELLING)
+    return Depths(found.planes, found.cost, told, projection, camera.center)
+
 
 def _confirm_view(
-    view: int, maps: Sequence[DepthMap | None], n_views: int, options: ConfirmOptions
-) -> _Part:
+    view: int,
+    maps: Sequence[DepthMap | None],
+    depths: Sequence[Depths | None],
+    options: ConfirmOptions,
+) -> tuple[_Part, _Part]:
+    """What other views confirm, and some of the rest."""
     own = maps[view]
     if own is None:
         raise ValueError(f"view {view} has no depth map")
@@ -131,30 +167,33 @@ def _confirm_view(
     distance = np.linalg.norm(towards, axis=1)
     cosine = (normals * towards).sum(axis=1) / distance
     footprint = distance / own.camera.K[0, 0]
-    good = (cosine > options.min_cosine) & (cost < options.max_cost)
+    good = cosine > options.min_cosine
     points, normals, cost, footprint, cosine = (
         a[good] for a in (points, normals, cost, footprint, cosine)
     )
-    total, count = points.copy(), np.ones(len(points))
-    views = np.zeros((len(points), -(-n_views // 64)), np.uint64)
+    n = len(points)
+    weight = np.maximum(cosine, 0.05) * (1.2 - cost)
+    ones = np.ones(n, np.int32)
+    views = np.zeros((n, -(-len(maps) // 64)), np.uint64)
     views[:, view // 64] |= np.uint64(1) << np.uint64(view % 64)
-    middle = points.mean(axis=0) if len(points) else np.zeros(3)
-    for other, found in enumerate(maps):
-        if found is None or other == view or not _sees(own, found, middle, options):
+    tally = Tally(np.zeros(n), weight.astype(np.float64), ones, np.zeros(n, np.int32), views)
+    middle = points.mean(axis=0) if n else np.zeros(3)
+    for other, found in enumerate(depths):
+        asked = maps[other]
+        if found is None or asked is None or other == view:
             continue
-        agrees, place = _ask(found, points, options.max_gap * footprint)
-        total[agrees] += place
-        count[agrees] += 1
-        views[agrees, other // 64] |= np.uint64(1) << np.uint64(other % 64)
-    keep = (count >= options.min_views) & ((count > 2) | (cost < options.max_cost_two))
-    return _Part(
-        total[keep] / count[keep, None],
-        normals[keep],
-        cost[keep],
-        (np.maximum(1 - cost, 0.05) ** 2 * cosine)[keep].astype(np.float64),
-        footprint[keep],
-        views[keep],
-    )
+        if _sees(own, asked, middle, options):
+            ask_view(points, normals, options.max_gap * footprint, other, found, tally)
+    keep = (tally.agree >= options.min_views) & (tally.agree > tally.deny)
+    keep &= (tally.agree > 2) | (cost < options.max_cost_two)
+    keep &= cost < options.max_cost
+    moved = points + (tally.offset / tally.weight)[:, None] * normals
+    share = (np.maximum(1 - cost, 0.05) ** 2 * cosine).astype(np.float64)
+    part = _Part(moved, normals, cost, share, footprint, views)
+    doubtful = ~keep & (tally.deny == 0) & (cosine > _FILL_COSINE)
+    lone = np.zeros(n, np.bool_)
+    lone[:: _FILL_EVERY] = doubtful[:: _FILL_EVERY]
+    return part.rows(keep), part.rows(lone)
 
 
 def _sees(own: DepthMap, other: DepthMap, middle: DoubleArray, options: ConfirmOptions) -> bool:
@@ -164,36 +203,12 @@ def _sees(own: DepthMap, other: DepthMap, middle: DoubleArray, options: ConfirmO
     return bool(cosine > np.cos(np.deg2rad(options.max_angle_deg)))
 
 
-def _ask(found: DepthMap, points: DoubleArray, gap: DoubleArray) -> tuple[BoolArray, DoubleArray]:
-    """Which points (N, 3) a view's depths agree with, and where that view has those."""
-    camera = found.camera
-    pixels, _ = camera.project(points)
-    pixels = np.nan_to_num(pixels, nan=-1.0)
-    column, row = np.floor(pixels).astype(np.int64).T
-    height, width = found.mask.shape
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    rows = np.flatnonzero(inside)
-    column, row = column[rows], row[rows]
-    on_map = found.mask[row, column]
-    rows, column, row = rows[on_map], column[on_map], row[on_map]
-    offset = pixels[rows] - np.column_stack([column, row]) - 0.5
-    planes = found.planes[row, column].astype(np.float64)
-    inverse = planes[:, 0] + (planes[:, 1:] * offset).sum(axis=1)
-    depth = points[rows] @ camera.rotation[2] + camera.translation[2]
-    ratio = 1.0 / np.maximum(inverse * depth, 1e-9)
-    place = camera.center + (points[rows] - camera.center) * ratio[:, None]
-    near = np.linalg.norm(place - points[rows], axis=1) < gap[rows]
-    agrees = np.zeros(len(points), np.bool_)
-    agrees[rows[near]] = True
-    return agrees, place[near]
-
-
 def _from_coarse(points: DoubleArray, coarse: PointCloud) -> tuple[FloatArray, FloatArray]:
     """Cube coordinates and confidence of the nearest coarse points, by inverse distance."""
     from scipy.spatial import cKDTree
 
-    distance, index = cKDTree(coarse.points).query(points, k=min(4, len(coarse)))
-    distance, index = distance.reshape(len(points), -1), index.reshape(len(points), -1)
+    k = min(4, len(coarse))
+    distance, index = cKDTree(coarse.points).query(points, k=np.arange(1, k + 1))
     weight = 1.0 / np.maximum(distance, 1e-12) ** 2
     weight /= weight.sum(axis=1, keepdims=True)
     coords = np.einsum("nk,nkc->nc", weight, coarse.coords[index])

@@ -110,7 +110,7 @@ def fuse(
         queries.weights[keep],
         np.bitwise_or.reduceat(triangulation.views[rows], starts[:-1], axis=0)[keep],
     )
-    return thin(fitted, scale.voxel, cameras, images)
+    return look(thin(fitted, scale.voxel), cameras, images)
 
 
 def _measure(triangulation: Triangulation, options: FuseOptions) -> tuple[Samples, _Scale]:
@@ -200,30 +200,37 @@ class Fitted:
     views: npt.NDArray[np.uint64]
 
 
-def thin(
-    fitted: Fitted, voxel: float, cameras: Sequence[Camera], images: Sequence[ByteArray]
-) -> PointCloud:
-    """One point per voxel, with colours and normals that fit the cameras.
+def thin(fitted: Fitted, voxel: float) -> Fitted:
+    """Points averaged by weight over the voxels of a grid, one point per voxel.
 
     Args:
         fitted: points, several per voxel.
         voxel: edge, world units.
-        cameras: one pinhole camera per view.
-        images: one (H, W, 3) uint8 picture per view.
     """
     rows, starts = group_by_cell(fitted.points, voxel)
     values = np.column_stack([fitted.points, fitted.normals, fitted.coords, fitted.confidence])
     means = average_groups(rows, starts, values, fitted.weights)
-    points = np.ascontiguousarray(means[:, :3])
-    views = np.bitwise_or.reduceat(fitted.views[rows], starts[:-1], axis=0)
-    normals, colors, n_views = _look(points, _unit(means[:, 3:6]), views, cameras, images)
-    return PointCloud(
-        points,
-        normals,
-        colors,
+    return Fitted(
+        np.ascontiguousarray(means[:, :3]),
+        _unit(means[:, 3:6]),
         means[:, 6:9].astype(np.float32),
         np.clip(means[:, 9], 0.0, 1.0).astype(np.float32),
-        n_views,
+        np.add.reduceat(fitted.weights[rows], starts[:-1]),
+        np.bitwise_or.reduceat(fitted.views[rows], starts[:-1], axis=0),
+    )
+
+
+def look(fitted: Fitted, cameras: Sequence[Camera], images: Sequence[ByteArray]) -> PointCloud:
+    """Fitted points as a cloud, with colours and normals that fit the cameras.
+
+    Args:
+        fitted: the points.
+        cameras: one pinhole camera per view.
+        images: one (H, W, 3) uint8 picture per view.
+    """
+    normals, colors, n_views = _look(fitted.points, fitted.normals, fitted.views, cameras, images)
+    return PointCloud(
+        fitted.points, normals, colors, fitted.coords, fitted.confidence, n_views
     )
 
 

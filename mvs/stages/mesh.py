@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mvs.errors import ReconstructionError
-from mvs.types import DoubleArray, FloatArray, IntArray, Mesh, PointCloud
+from mvs.stages.shots import Shots
+from mvs.stages.trim import sight
+from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray, Mesh, PointCloud
 
 _MIN_POINTS = 100
 
@@ -22,7 +24,10 @@ class MeshOptions:
         mesher: name in ``MESHERS``.
         depth: of Poisson's octree; None takes the deepest whose cells are as large as the distance
             between neighbouring points.
-        max_distance: vertices farther from the cloud than this many times that distance are cut.
+        max_distance: vertices farther from the cloud than this many times that distance are cut,
+            but those that the views see.
+        min_seen: views that must see those, inside their masks.
+        max_hole: how far from the cloud they may be, in radii of the head; 0 for none.
         min_piece: pieces with a smaller share of the faces than this are dropped.
         n_neighbors: points whose attributes a vertex takes.
     """
@@ -30,6 +35,8 @@ class MeshOptions:
     mesher: str = "poisson"
     depth: int | None = None
     max_distance: float = 6.0
+    min_seen: int = 2
+    max_hole: float = 0.2
     min_piece: float = 0.05
     n_neighbors: int = 6
 
@@ -40,6 +47,11 @@ class MeshOptions:
             raise ValueError(f"depth must be in 3..12, got {self.depth}")
         if not self.max_distance > 0:
             raise ValueError(f"max_distance must be positive, got {self.max_distance}")
+        if self.min_seen < 1 or not self.max_hole >= 0:
+            raise ValueError(
+                "min_seen must be positive and max_hole not negative, got "
+                f"{self.min_seen} and {self.max_hole}"
+            )
         if not 0 <= self.min_piece <= 1:
             raise ValueError(f"min_piece must be in [0, 1], got {self.min_piece}")
         if self.n_neighbors < 1:
@@ -49,12 +61,15 @@ class MeshOptions:
 Mesher = Callable[[PointCloud, float, MeshOptions], tuple[DoubleArray, IntArray]]
 
 
-def mesh(cloud: PointCloud, options: MeshOptions | None = None) -> Mesh:
+def mesh(
+    cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | None = None
+) -> Mesh:
     """Mesh a cloud; every vertex carries what the points near it carry.
 
     Args:
         cloud: with normals, from ``fuse``.
         options: see ``MeshOptions``.
+        shots: the views; without them, only what lies near the cloud is kept.
 
     Returns:
         The mesh, with at least one face.
@@ -74,6 +89,9 @@ def mesh(cloud: PointCloud, options: MeshOptions | None = None) -> Mesh:
     vertices, faces = MESHERS[options.mesher](local, spacing, options)
     distance, rows = _nearest(local.points, vertices, min(options.n_neighbors, len(cloud)))
     near = distance[:, 0] <= options.max_distance * spacing
+    if shots is not None and options.max_hole > 0:
+        open_ = (distance[:, 0] <= options.max_hole * shots.radius) & ~near
+        near[open_] = _seen(vertices + origin, faces, open_, shots, options)
     faces = _largest_pieces(faces[near[faces].all(axis=1)], len(vertices), options.min_piece)
     if len(faces) == 0:
         raise ReconstructionError(
@@ -83,6 +101,28 @@ def mesh(cloud: PointCloud, options: MeshOptions | None = None) -> Mesh:
     used, corners = np.unique(faces, return_inverse=True)
     attributes = _interpolate(local, vertices[used] + origin, distance[used], rows[used], spacing)
     return Mesh(attributes, corners.reshape(-1, 3).astype(np.int32))
+
+
+def _seen(
+    vertices: DoubleArray, faces: IntArray, asked: BoolArray, shots: Shots, options: MeshOptions
+) -> BoolArray:
+    """Which of the vertices asked for enough views see, more than say that nothing is there."""
+    rows = np.flatnonzero(asked).astype(np.int32)
+    sightings = sight(vertices, faces, rows, _vertex_normals(vertices, faces)[rows], shots)
+    enough = sightings.seen >= options.min_seen
+    return np.asarray(enough & (sightings.seen > sightings.outside))
+
+
+def _vertex_normals(vertices: DoubleArray, faces: IntArray) -> FloatArray:
+    corners = vertices[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    total = np.zeros_like(vertices)
+    for k in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(faces[:, k], normal[:, axis], len(vertices))
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)).astype(
+        np.float32
+    )
 
 
 def mesh_poisson(

@@ -1,8 +1,9 @@
-"""Depth maps sharpened by how alike the pictures are, from a coarse surface to tenths of a pixel.
+"""Depth maps sharpened by how alike the pictures are, from a surface to tenths of a pixel.
 
-Each view is taken in turn: the coarse surface gives every pixel a slanted plane, and from coarse to
-fine pictures Gauss-Newton and propagation between neighbours make the view's patch agree with its
-sources'. Views stream: only one view and its sources are in memory as pictures at a time.
+Each view is taken in turn: the surface gives every pixel a slanted plane and says which other views
+show it; from coarse to fine pictures, Gauss-Newton and propagation between neighbours make the
+view's patches agree with its sources', and its cube coordinates with theirs where the pictures say
+little.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import cv2
 import numpy as np
 
 from calib.camera import Camera
-from mvs.kernels.patchmatch import Patch, Sources, propagate, score_planes, sharpen
-from mvs.kernels.raster import rasterise
-from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, IntArray, Mesh
+from mvs.kernels.patches import Patch, Reference, Sources, make_patch
+from mvs.kernels.patchmatch import propagate, score_planes
+from mvs.kernels.sharpen import sharpen
+from mvs.kernels.visible import visible_sources
+from mvs.stages.shots import Shots, part_camera
+from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray, Mesh
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
 # Head's width in pixels at the coarsest level.
 _COARSEST = 112
 _PAD = 8
@@ -29,45 +32,80 @@ class RefineOptions:
     """How depth maps are sharpened.
 
     Attributes:
-        n_sources: views that each view is compared with.
-        n_best: of these, how many must agree; the others may be hidden or lit otherwise.
+        passes: times that the surface is refined and fused, each at twice the resolution of the
+            one before; the first also takes all coarser levels.
+        n_sources: views that each pixel is compared with.
+        n_candidates: views of which those are chosen, pixel by pixel, by who shows it.
+        n_best: how many must agree; the others may be hidden or lit otherwise.
         angle_deg: angle to a source that is best.
-        reach: how far from the coarse surface depths may go, in radii of the head.
-        grow_px: how far beyond the coarse surface's outline depths are sought.
+        reach: how far from the surface depths may go, in radii of the head; each further pass
+            takes a quarter of it.
+        grow_px: how far beyond the surface's outline depths are sought, at the finest level.
         radius: of the patch, pixels.
+        step: between the patch's samples, pixels.
         spread: standard deviation of a patch's weights, pixels.
-        contrast: the same over brightness, 1 is white.
+        contrast: difference in brightness that takes three quarters of a weight, 1 is white.
         noise: standard deviation of the pictures' noise.
         smoothness: weight of the neighbours against a patch of full contrast.
+        cube: weight of the cube coordinates' agreement, likewise.
         max_size: pixels across the head at which the finest level stops.
-        coarse_steps: what is done at each level but the finest: S sharpens, P propagates.
-        steps: what is done at the finest level.
+        coarse_steps: what is done at each level but a pass's finest: S sharpens, P propagates.
+        steps: what is done at the finest level of the first pass.
+        last_steps: what is done in further passes.
     """
 
+    passes: int = 2
     n_sources: int = 4
+    n_candidates: int = 8
     n_best: int = 2
     angle_deg: float = 18.0
     reach: float = 0.12
     grow_px: int = 6
     radius: int = 3
+    step: int = 1
     spread: float = 2.5
-    contrast: float = 0.2
+    contrast: float = 0.35
     noise: float = 0.01
     smoothness: float = 0.02
+    cube: float = 0.0
     max_size: int = 1200
     coarse_steps: str = "SSPS"
     steps: str = "SPS"
+    last_steps: str = "SS"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_best <= self.n_sources:
-            raise ValueError(f"n_best must be in 1..n_sources, got {self.n_best}")
+        if not 1 <= self.n_best <= self.n_sources <= self.n_candidates <= 64:
+            raise ValueError(
+                "n_best, n_sources, n_candidates must ascend from 1 to 64 at most, got "
+                f"{self.n_best}, {self.n_sources}, {self.n_candidates}"
+            )
         for name in ("angle_deg", "reach", "spread", "contrast", "noise"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.radius < 1 or self.grow_px < 0 or self.max_size < _COARSEST:
-            raise ValueError(f"radius must be positive and max_size at least {_COARSEST}")
-        if set(self.coarse_steps + self.steps) - {"S", "P"}:
+        if self.radius < 1 or self.step < 1 or self.grow_px < 0 or self.max_size < _COARSEST:
+            raise ValueError(
+                f"radius and step must be positive and max_size at least {_COARSEST}, got "
+                f"{self.radius}, {self.step} and {self.max_size}"
+            )
+        if not (self.smoothness >= 0 and self.cube >= 0):
+            raise ValueError(f"smoothness and cube must not be negative, got {self.smoothness}")
+        if set(self.coarse_steps + self.steps + self.last_steps) - {"S", "P"}:
             raise ValueError("steps must be made of S (sharpen) and P (propagate)")
+        if not 1 <= self.passes <= 4:
+            raise ValueError(f"passes must be in 1..4, got {self.passes}")
+
+    def patch(self, n_sources: int) -> Patch:
+        """How pixels are compared with so many sources."""
+        return make_patch(
+            self.radius,
+            self.step,
+            self.spread,
+            self.contrast,
+            min(self.n_best, n_sources),
+            self.noise,
+            self.smoothness,
+            self.cube,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,8 +115,8 @@ class DepthMap:
     Attributes:
         camera: pinhole camera whose picture is the part, at the map's resolution.
         planes: (H, W, 3) float32 inverse depth and its change per pixel.
-        cost: (H, W) float32 1 - ZNCC, mean over the best sources.
-        mask: (H, W) where there is a depth.
+        cost: (H, W) float32 1 - ZNCC, mean over the best sources; 2 where none shows the pixel.
+        mask: (H, W) where there is a depth, if only one that its neighbours hold.
     """
 
     camera: Camera
@@ -106,88 +144,123 @@ class DepthMap:
 
 
 def refine(
-    coarse: Mesh,
-    cameras: Sequence[Camera],
-    images: Sequence[ByteArray],
-    masks: Sequence[BoolArray],
-    head: tuple[DoubleArray, float],
+    surface: Mesh,
+    shots: Shots,
     options: RefineOptions | None = None,
+    number: int = 0,
     progress: Callable[[], None] | None = None,
 ) -> list[DepthMap | None]:
-    """Sharpen what every view sees of a coarse surface.
+    """Sharpen what every view sees of a surface.
 
     Args:
-        coarse: surface, world.
-        cameras: one pinhole camera per view.
-        images: one (H, W, 3) uint8 picture per view.
-        masks: (H, W) of pixels that may show the head.
-        head: centre and radius of the head, world.
+        surface: from coarse matches, or from the pass before.
+        shots: the views.
         options: see ``RefineOptions``.
+        number: of the pass, from 0.
         progress: called once per view.
 
     Returns:
         A depth map per view, None where the view does not see the surface or has no source.
     """
     options = options or RefineOptions()
-    maps = []
-    for view in range(len(cameras)):
-        sources = _choose_sources(cameras, view, head[0], options)
-        start = _Start.of(coarse, cameras[view], masks[view], options) if len(sources) else None
+    finest = options.passes - 1 - number
+    scale = _finest_scale(shots, options) / 2**finest
+    half = [_buffer(surface, shots, view, scale / 2) for view in range(len(shots))]
+    pictures = _Pictures(shots.images, scale, 2 * options.n_candidates)
+    maps: list[DepthMap | None] = []
+    for view in range(len(shots)):
         found = None
-        if start is not None:
-            found = _refine_view(start, view, sources, cameras, images, head[1], options)
+        candidates = _choose_sources(shots.cameras, view, shots.center, options)
+        start = _Start.of(surface, shots, view, scale, options, number)
+        if len(candidates) and start is not None:
+            buffers = [half[other] for other in candidates]
+            found = _refine_view(
+                start, view, candidates, buffers, pictures, shots, options, number
+            )
         maps.append(found)
         if progress is not None:
             progress()
     return maps
 
 
+def _finest_scale(shots: Shots, options: RefineOptions) -> float:
+    """Scale at which the head is no more than ``max_size`` pixels wide in most views."""
+    scale = 1.0
+    across = [2 * shots.radius / shots.footprint(view) for view in range(len(shots))]
+    while float(np.median(across)) * scale > options.max_size:
+        scale /= 2
+    return scale
+
+
+def _buffer(surface: Mesh, shots: Shots, view: int, scale: float) -> FloatArray:
+    """Camera z of the surface in a picture, 0 where there is none or the mask says no."""
+    depth = shots.depth(view, scale, surface.vertices.points, surface.faces)
+    return np.where(np.isfinite(depth) & shots.mask(view, scale), depth, np.float32(0))
+
+
 @dataclass(frozen=True)
 class _Start:
-    """A part of a picture and the coarse surface's planes in it.
+    """A part of a picture and the surface's planes in it.
 
     Attributes:
         corner: (row, column) of the part in the picture.
-        scale: of the finest level against the picture, 1, 1/2, 1/4 ...
+        scale: of the finest level against the picture.
         planes: per level from fine to coarse (H, W, 3) float32.
         masks: per level (H, W).
+        known: (H, W) pixels of the finest level that show the surface.
     """
 
     corner: tuple[int, int]
     scale: float
     planes: list[FloatArray]
     masks: list[BoolArray]
+    known: BoolArray
 
     @staticmethod
-    def of(coarse: Mesh, camera: Camera, mask: BoolArray, options: RefineOptions) -> _Start | None:
-        pixels = camera.project(coarse.vertices.points)[0]
-        size = (camera.height, camera.width)
-        points = coarse.vertices.points @ camera.rotation[2] + camera.translation[2]
-        seen = rasterise(np.nan_to_num(pixels, nan=-1e6), points, coarse.faces, size).depth
-        covered = np.isfinite(seen) & mask
+    def of(
+        surface: Mesh, shots: Shots, view: int, scale: float, options: RefineOptions, number: int
+    ) -> _Start | None:
+        depth = shots.depth(view, scale, surface.vertices.points, surface.faces)
+        mask = shots.mask(view, scale)
+        covered = np.isfinite(depth) & mask
         if covered.sum() < 4 * _COARSEST:
             return None
         rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
-        pad = _PAD + options.grow_px
+        grow = max(round(options.grow_px / 2 ** (options.passes - 1 - number)), 1)
+        pad = _PAD + grow
+        step = round(1 / scale) if scale < 1 else 1
         top, left = max(rows[0] - pad, 0), max(columns[0] - pad, 0)
         part = np.s_[top : rows[-1] + 1 + pad, left : columns[-1] + 1 + pad]
-        planes, known = _planes(seen[part], covered[part])
+        planes, known = _planes(depth[part], covered[part])
         wanted = known
         if options.grow_px:
-            kernel = np.ones((2 * options.grow_px + 1,) * 2, np.uint8)
+            kernel = np.ones((2 * grow + 1,) * 2, np.uint8)
             wanted = (cv2.dilate(known.astype(np.uint8), kernel) > 0) & mask[part]
         planes = _fill(planes, known)
-        levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())), options)
-        return _Start((int(top), int(left)), *levels)
+        levels = [planes], [wanted]
+        if number == 0:
+            levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())))
+        return _Start((int(top) * step, int(left) * step), scale, *levels, known)
 
 
 def _planes(depth: FloatArray, covered: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Planes through every pixel and its neighbours of a depth buffer."""
+    """Planes through every pixel and its neighbours of a depth buffer.
+
+    Of the two neighbours on a line, the one nearer in depth counts: the other may lie beyond an
+    edge.
+    """
     inverse = np.where(covered, 1.0 / np.where(covered, depth, 1.0), np.nan)
-    slopes = np.full((*depth.shape, 2), np.nan)
-    slopes[:, 1:-1, 0] = (inverse[:, 2:] - inverse[:, :-2]) / 2
-    slopes[1:-1, :, 1] = (inverse[2:] - inverse[:-2]) / 2
-    planes = np.concatenate([inverse[..., None], slopes], axis=2).astype(np.float32)
+    planes = np.full((*depth.shape, 3), np.nan)
+    planes[..., 0] = inverse
+    for axis in (1, 0):
+        ahead = np.diff(inverse, axis=axis, append=np.nan)
+        behind = np.diff(inverse, axis=axis, prepend=np.nan)
+        nearer = np.where(np.abs(ahead) < np.abs(behind), ahead, behind)
+        both = np.abs(ahead - behind) < 0.5 * (np.abs(ahead) + np.abs(behind))
+        slope = np.where(both, (ahead + behind) / 2, nearer)
+        slope = np.where(np.isnan(ahead), behind, np.where(np.isnan(behind), ahead, slope))
+        planes[..., 2 - axis] = slope
+    planes = planes.astype(np.float32)
     return planes, np.asarray(np.isfinite(planes).all(axis=2))
 
 
@@ -202,19 +275,15 @@ def _fill(planes: FloatArray, known: BoolArray) -> FloatArray:
 
 
 def _pyramid(
-    planes: FloatArray, mask: BoolArray, across: float, options: RefineOptions
-) -> tuple[float, list[FloatArray], list[BoolArray]]:
-    """Scale of the finest level, and planes and masks of all levels, fine to coarse."""
-    scale = 1.0
-    while across * scale > options.max_size:
-        planes, mask = _halve(planes, mask)
-        scale /= 2
+    planes: FloatArray, mask: BoolArray, across: float
+) -> tuple[list[FloatArray], list[BoolArray]]:
+    """Planes and masks of all levels, fine to coarse."""
     levels, masks = [planes], [mask]
-    while across * scale / 2 ** (len(levels) - 1) > 1.5 * _COARSEST:
+    while across / 2 ** (len(levels) - 1) > 1.5 * _COARSEST:
         planes, mask = _halve(planes, mask)
         levels.append(planes)
         masks.append(mask)
-    return scale, levels, masks
+    return levels, masks
 
 
 def _halve(planes: FloatArray, mask: BoolArray) -> tuple[FloatArray, BoolArray]:
@@ -236,81 +305,88 @@ def _choose_sources(
     ratio = np.abs(np.log(np.maximum(angle, 1e-3) / options.angle_deg))
     ratio[(angle > 4 * options.angle_deg) | (angle < 0.1 * options.angle_deg)] = np.inf
     ratio[view] = np.inf
-    order = np.argsort(ratio, kind="stable")[: options.n_sources]
+    order = np.argsort(ratio, kind="stable")[: options.n_candidates]
     return np.asarray(order[np.isfinite(ratio[order])], np.int32)
 
 
 def _refine_view(
     start: _Start,
     view: int,
-    sources: IntArray,
-    cameras: Sequence[Camera],
-    images: Sequence[ByteArray],
-    radius: float,
+    candidates: IntArray,
+    buffers: list[FloatArray],
+    pictures: _Pictures,
+    shots: Shots,
     options: RefineOptions,
+    number: int,
 ) -> DepthMap:
-    camera = cameras[view]
+    camera = shots.cameras[view]
     top, left = start.corner
     height, width = start.planes[0].shape[:2]
-    span = round(height / start.scale), round(width / start.scale)
-    own = _brightness(images[view][top : top + span[0], left : left + span[1]], start.scale)
-    others = [_brightness(images[s], start.scale) for s in sources]
-    pictures = [own[:height, :width]]
-    levels = [others]
+    own = [pictures.of(view, 0)[round(top * start.scale) :, round(left * start.scale) :]]
+    own[0] = own[0][:height, :width]
     for _ in start.planes[1:]:
-        pictures.append(_half_picture(pictures[-1]))
-        levels.append([_half_picture(other) for other in levels[-1]])
+        own.append(_half_picture(own[-1]))
     found, place = start.planes[-1], camera
+    cameras = [shots.cameras[s] for s in candidates]
+    cube_maps = [shots.cube_maps[s] for s in candidates]
+    patch = options.patch(len(candidates))
+    reach = options.reach * shots.radius / 4**number
+    # How far behind the buffer a place may seem because the surface is not yet right.
+    tolerance = reach / 3 / float(np.linalg.norm(camera.center - shots.center))
     for level in reversed(range(len(start.planes))):
         scale = start.scale / 2**level
-        place = _part_camera(camera, start.corner, scale, start.masks[level].shape)
+        mask = start.masks[level]
+        place = part_camera(camera, start.corner, scale, mask.shape)
         if level + 1 < len(start.planes):
-            found = _double(found, start.masks[level].shape)
-        steps = options.coarse_steps if level else options.steps
-        problem = _Level(
-            pictures[level][: found.shape[0], : found.shape[1]],
-            _sources(place, [cameras[s] for s in sources], levels[level], scale),
-            start.masks[level],
-            _limits(start.planes[level], options.reach * radius),
+            found = _double(found, mask.shape)
+        others = [pictures.of(s, level) for s in candidates]
+        sources = _sources(place, cameras, others, cube_maps, scale, options.cube > 0)
+        seen = visible_sources(
+            start.planes[level],
+            mask,
+            sources,
+            buffers,
+            2.0**level / 2,
+            tolerance,
+            options.radius,
+            options.n_sources,
         )
-        cost = _solve(problem, found, steps, options)
-    return DepthMap(place, found, cost, start.masks[0] & (cost < 1.0))
+        coords, trust = _own_cube(shots.cube_maps[view], place, start.corner, scale, options)
+        reference = Reference(
+            np.ascontiguousarray(own[level][: mask.shape[0], : mask.shape[1]]),
+            mask,
+            seen,
+            _limits(start.planes[level], reach),
+            coords,
+            trust,
+        )
+        steps = options.coarse_steps
+        if level == 0:
+            steps = options.last_steps if number else options.steps
+        cost = _solve(reference, sources, found, patch, steps)
+    return DepthMap(place, found, cost, start.known | (start.masks[0] & (cost < 1.0)))
 
 
-@dataclass(frozen=True)
-class _Level:
-    """All that is constant while one level is solved."""
-
-    picture: FloatArray
-    sources: Sources
-    mask: BoolArray
-    limits: FloatArray
-
-
-def _solve(level: _Level, planes: FloatArray, steps: str, options: RefineOptions) -> FloatArray:
+def _solve(
+    reference: Reference, sources: Sources, planes: FloatArray, patch: Patch, steps: str
+) -> FloatArray:
     """Move the planes; their cost."""
-    n_best = min(options.n_best, len(level.sources.pictures))
-    patch = Patch(
-        options.radius,
-        1,
-        options.spread,
-        options.contrast,
-        n_best,
-        options.noise,
-        options.smoothness,
-    )
-    arguments = (level.picture, level.sources)
     for step in steps:
         if step == "S":
-            sharpen(*arguments, planes, level.mask, patch, level.limits)
+            sharpen(reference, sources, planes, patch)
         else:
-            cost = score_planes(*arguments, planes, level.mask, patch)
-            propagate(*arguments, planes, cost, level.mask, patch, level.limits)
-    return score_planes(*arguments, planes, level.mask, patch)
+            cost = score_planes(reference, sources, planes, patch)
+            propagate(reference, sources, planes, cost, patch)
+    return score_planes(reference, sources, planes, patch)
 
 
 def _sources(
-    place: Camera, others: Sequence[Camera], pictures: Sequence[FloatArray], scale: float
+    place: Camera,
+    others: Sequence[Camera],
+    pictures: Sequence[FloatArray],
+    cube_maps: Sequence[CubeMap],
+    scale: float,
+    with_cube: bool,
 ) -> Sources:
     """The sources' pictures, and how pixels of the part map into them."""
     rotations, translations = [], []
@@ -321,27 +397,78 @@ def _sources(
         rotations.append(K @ turn @ inverse)
         translations.append(K @ (other.translation - turn @ place.translation))
     sizes = np.array([picture.shape for picture in pictures], np.int32)
-    stack = np.zeros((len(pictures), *sizes.max(axis=0)), np.float32)
-    for layer, picture in zip(stack, pictures, strict=True):
-        layer[: picture.shape[0], : picture.shape[1]] = picture
-    return Sources(stack, sizes, np.stack(rotations), np.stack(translations))
+    maps = [cube_map.coords for cube_map in cube_maps] if with_cube else [_NO_CUBE] * len(others)
+    trust = [_trust(m) for m in cube_maps] if with_cube else [_NO_CUBE[..., 0]] * len(others)
+    places = np.array(
+        [
+            [1 / (scale * to[0, 0]), -to[0, 2] / to[0, 0], 1 / (scale * to[1, 1]), -to[1, 2] / to[1, 1]]
+            for to in (cube_map.image_from_map for cube_map in cube_maps)
+        ]
+    )
+    return Sources(
+        _stack(pictures),
+        sizes,
+        np.stack(rotations),
+        np.stack(translations),
+        _stack(maps),
+        _stack(trust),
+        places,
+    )
 
 
-def _part_camera(
-    camera: Camera, corner: tuple[int, int], scale: float, size: tuple[int, ...]
-) -> Camera:
-    """The camera of a part of its picture at another resolution."""
-    fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
-    params = np.array([fx, fy, cx - corner[1], cy - corner[0]]) * scale
-    return Camera("PINHOLE", size[1], size[0], params, camera.cam_from_world)
+_NO_CUBE = np.zeros((0, 0, 3), np.float32)
 
 
-def _brightness(image: ByteArray, scale: float) -> FloatArray:
-    """(H, W) float32, 1 is white, at a part of the resolution."""
-    gray = (image.astype(np.float32) @ _LUMA).astype(np.float32)
-    while scale < 1:
-        gray, scale = _half_picture(gray), scale * 2
-    return gray
+def _stack(layers: Sequence[FloatArray]) -> FloatArray:
+    """Layers of different sizes, filled up with zeros."""
+    size = np.max([layer.shape for layer in layers], axis=0)
+    stack = np.zeros((len(layers), *size), np.float32)
+    for whole, layer in zip(stack, layers, strict=True):
+        whole[: layer.shape[0], : layer.shape[1]] = layer
+    return stack
+
+
+def _trust(cube_map: CubeMap) -> FloatArray:
+    return np.where(cube_map.mask, cube_map.confidence, np.float32(0))
+
+
+def _own_cube(
+    cube_map: CubeMap, place: Camera, corner: tuple[int, int], scale: float, options: RefineOptions
+) -> tuple[FloatArray, FloatArray]:
+    """Cube coordinates of the part's pixels, and trust in them."""
+    if not options.cube > 0:
+        return _NO_CUBE, _NO_CUBE[..., 0]
+    to = cube_map.image_from_map
+    x = ((np.arange(place.width) + 0.5) / scale + corner[1] - to[0, 2]) / to[0, 0] - 0.5
+    y = ((np.arange(place.height) + 0.5) / scale + corner[0] - to[1, 2]) / to[1, 1] - 0.5
+    x, y = (a.astype(np.float32) for a in np.meshgrid(x, y))
+    coords = cv2.remap(cube_map.coords, x, y, cv2.INTER_LINEAR)
+    sure = _trust(cube_map)
+    sure = cv2.erode(sure, np.ones((3, 3), np.uint8))
+    return np.ascontiguousarray(coords), np.ascontiguousarray(cv2.remap(sure, x, y, cv2.INTER_LINEAR))
+
+
+class _Pictures:
+    """Brightness of the pictures at several resolutions; only those last asked for are kept."""
+
+    def __init__(self, images: Sequence[ByteArray], scale: float, n_kept: int) -> None:
+        self._images, self._scale, self._n_kept = images, scale, n_kept
+        self._kept: dict[int, list[FloatArray]] = {}
+
+    def of(self, view: int, level: int) -> FloatArray:
+        """(H, W) float32, 1 is white; each level has half the resolution of the one before."""
+        levels = self._kept.pop(view, None)
+        if levels is None:
+            gray = cv2.cvtColor(self._images[view].astype(np.float32), cv2.COLOR_RGB2GRAY)
+            levels = [np.asarray(gray, np.float32) / np.float32(255)]
+            for _ in range(round(-np.log2(self._scale))):
+                levels = [_half_picture(levels[0])]
+        while len(levels) <= level:
+            levels.append(_half_picture(levels[-1]))
+        self._kept[view] = levels
+        while len(self._kept) > self._n_kept:
+            del self._kept[next(iter(self._kept))]
+        return levels[level]
 
 
 def _half_picture(picture: FloatArray) -> FloatArray:

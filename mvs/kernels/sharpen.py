@@ -1,0 +1,203 @@
+"""Gauss-Newton on slanted planes: fractions of a pixel, held by neighbours where pictures are flat."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from mvs.kernels.patches import _SHIFT, FAST, Patch, Reference, Sources, cube_step, read_patch, warp
+from mvs.kernels.patchmatch import OFFSETS
+from mvs.kernels.threads import prange
+from mvs.types import FloatArray
+
+# Sources that are less alike than this (ZNCC) have no say.
+_ALIKE = 0.2
+# The cube coordinates pull no farther than this at a time, pixels.
+_CUBE_PULL = 8.0
+
+
+def sharpen(
+    reference: Reference,
+    sources: Sources,
+    planes: FloatArray,
+    patch: Patch,
+    n_iterations: int = 2,
+) -> None:
+    """Gauss-Newton on every plane, drawn to its neighbours' where the patch says little.
+
+    Args:
+        reference: picture, mask and what else is known of its pixels.
+        sources: other pictures.
+        planes: (H, W, 3) float32, changed in place.
+        patch: how they are compared.
+        n_iterations: steps per pixel.
+    """
+    for parity in (0, 1):
+        _sharpen(reference, sources, planes, patch, n_iterations, parity)
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def _normal_equations(sources, s, place, patch, values, weights, system):  # type: ignore[no-untyped-def]
+    """Add one source's equations to (3, 4) ``system``; its ZNCC."""
+    _, u, v, ux, uy, vx, vy, tu, tv = place
+    width = np.uint64(sources.pictures.shape[2])
+    flat = sources.pictures.reshape(-1)
+    column, row = int(u), int(v)
+    start = (s * sources.pictures.shape[1] + row - _SHIFT) * sources.pictures.shape[2]
+    start += column - _SHIFT
+    fu, fv = np.float32(u - column + _SHIFT), np.float32(v - row + _SHIFT)
+    ux, uy, vx, vy = np.float32(ux), np.float32(uy), np.float32(vx), np.float32(vy)
+    # Slopes are per pixel of shift, not per unit of inverse depth: of order 1.
+    unit = np.sqrt(tu * tu + tv * tv) + 1e-30
+    tu, tv = np.float32(tu / unit), np.float32(tv / unit)
+    middle = sources.pictures[s, row, column]
+    zero = np.float32(0.0)
+    f, ff, fr = zero, zero, zero
+    g0, g1, g2, fg0, fg1, fg2 = zero, zero, zero, zero, zero, zero
+    rg0, rg1, rg2 = zero, zero, zero
+    g00, g01, g02, g11, g12, g22 = zero, zero, zero, zero, zero, zero
+    for i in range(len(patch.near)):
+        dx, dy = np.float32(patch.across[i]), np.float32(patch.along[i])
+        a, b = fu + ux * dx + uy * dy, fv + vx * dx + vy * dy
+        c, r = np.int32(a), np.int32(b)
+        fx, fy = a - np.float32(c), b - np.float32(r)
+        at = np.uint64(start + r * np.int64(width) + c)
+        first, second = flat[at], flat[at + np.uint64(1)]
+        third, fourth = flat[at + width], flat[at + width + np.uint64(1)]
+        top, low = second - first, fourth - third
+        left = third - first
+        twist = low - top
+        value = first + fx * top + fy * (left + fx * twist) - middle
+        slope = (top + fy * twist) * tu + (left + fx * twist) * tv
+        weight = weights[i]
+        wv, ws = weight * value, weight * slope
+        wr = ws * values[i]
+        wfs, wss = wv * slope, ws * slope
+        f += wv
+        ff += wv * value
+        fr += wv * values[i]
+        g0 += ws
+        g1 += ws * dx
+        g2 += ws * dy
+        fg0 += wfs
+        fg1 += wfs * dx
+        fg2 += wfs * dy
+        rg0 += wr
+        rg1 += wr * dx
+        rg2 += wr * dy
+        g00 += wss
+        g01 += wss * dx
+        g02 += wss * dy
+        g11 += wss * dx * dx
+        g12 += wss * dx * dy
+        g22 += wss * dy * dy
+    scale = 1.0 / np.sqrt(max(ff - f * f, np.float32(1e-10)))
+    likeness = fr * scale
+    if likeness < _ALIKE:
+        return likeness
+    # Values of mean 0 and variance 1 in both pictures; slopes without what gain and bias explain.
+    on0, on1, on2 = fg0 - f * g0, fg1 - f * g1, fg2 - f * g2
+    per = scale * scale
+    on0, on1, on2 = on0 * per, on1 * per, on2 * per
+    trust = likeness * likeness
+    both, single = trust * unit * unit, trust * unit
+    one = ff - f * f
+    system[0, 0] += both * per * (g00 - g0 * g0 - on0 * on0 * one)
+    system[0, 1] += both * per * (g01 - g0 * g1 - on0 * on1 * one)
+    system[0, 2] += both * per * (g02 - g0 * g2 - on0 * on2 * one)
+    system[1, 1] += both * per * (g11 - g1 * g1 - on1 * on1 * one)
+    system[1, 2] += both * per * (g12 - g1 * g2 - on1 * on2 * one)
+    system[2, 2] += both * per * (g22 - g2 * g2 - on2 * on2 * one)
+    # The part of the reference along the source's own values is what gain explains.
+    system[0, 3] += single * scale * (rg0 - on0 * fr)
+    system[1, 3] += single * scale * (rg1 - on1 * fr)
+    system[2, 3] += single * scale * (rg2 - on2 * fr)
+    return likeness
+
+
+@numba.njit(parallel=True, cache=True)
+def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: ignore[no-untyped-def]
+    height, width = reference.picture.shape
+    n = len(patch.near)
+    for row in prange(height):
+        values, weights = np.empty(n, np.float32), np.empty(n, np.float32)
+        system, prior = np.empty((3, 4)), np.empty(3)
+        for column in range((row + parity) % 2, width, 2):
+            if not reference.mask[row, column]:
+                continue
+            variance = read_patch(reference.picture, row, column, patch, values, weights)
+            _neighbors(planes, reference.mask, row, column, prior)
+            w = np.float64(planes[row, column, 0])
+            wx, wy = np.float64(planes[row, column, 1]), np.float64(planes[row, column, 2])
+            # A patch of noise alone has no say.
+            sure = variance / (variance + patch.noise * patch.noise)
+            low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
+            for _ in range(n_iterations):
+                system[:] = 0.0
+                hold, pull, towards = 0.0, 0.0, 0.0
+                for s in range(len(sources.pictures)):
+                    if not (reference.seen[row, column] >> np.uint64(s)) & np.uint64(1):
+                        continue
+                    place = warp(sources, s, column + 0.5, row + 0.5, w, wx, wy, patch.radius)
+                    if not place[0]:
+                        continue
+                    _normal_equations(sources, s, place, patch, values, weights, system)
+                    parallax = place[7] ** 2 + place[8] ** 2
+                    hold += parallax
+                    if patch.cube > 0:
+                        step, trust = cube_step(reference, row, column, sources, s, place)
+                        farthest = _CUBE_PULL / np.sqrt(parallax + 1e-30)
+                        pull += trust * parallax
+                        towards += trust * parallax * min(max(step, -farthest), farthest)
+                system *= sure
+                system[0, 0] += patch.cube * pull
+                system[0, 3] += patch.cube * towards
+                # Where no source shows the pixel, only the neighbours are left.
+                hold = patch.smoothness * hold if hold > 0 else 1.0
+                w, wx, wy = _step(system, w, wx, wy, prior, hold, patch.spread)
+                w = min(max(w, low), high)
+            planes[row, column, 0] = w
+            planes[row, column, 1] = wx
+            planes[row, column, 2] = wy
+
+
+@numba.njit(cache=True)
+def _neighbors(planes, mask, row, column, prior):  # type: ignore[no-untyped-def]
+    """Mean plane that the four neighbours see here; the pixel's own without any."""
+    prior[:] = 0.0
+    n = 0
+    for k in range(4):
+        r, c = row + OFFSETS[k, 0], column + OFFSETS[k, 1]
+        if 0 <= r < planes.shape[0] and 0 <= c < planes.shape[1] and mask[r, c]:
+            prior[0] += planes[r, c, 0] + 0.5 * (
+                planes[r, c, 1] * (column - c) + planes[r, c, 2] * (row - r)
+            )
+            prior[1] += planes[r, c, 1]
+            prior[2] += planes[r, c, 2]
+            n += 1
+    if n:
+        prior /= n
+    else:
+        prior[:] = planes[row, column]
+
+
+@numba.njit(cache=True)
+def _step(system, w, wx, wy, prior, hold, spread):  # type: ignore[no-untyped-def]
+    """Solve for the plane, held to ``prior`` by ``hold``; slopes over ``spread`` pixels."""
+    h0 = hold
+    h1 = hold * spread * spread
+    a00, a01, a02 = system[0, 0] + h0, system[0, 1], system[0, 2]
+    a11, a12, a22 = system[1, 1] + h1, system[1, 2], system[2, 2] + h1
+    b0 = system[0, 3] + h0 * (prior[0] - w)
+    b1 = system[1, 3] + h1 * (prior[1] - wx)
+    b2 = system[2, 3] + h1 * (prior[2] - wy)
+    c00, c01, c02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
+    determinant = a00 * c00 + a01 * c01 + a02 * c02
+    if not determinant > 0:
+        return w, wx, wy
+    c11, c12, c22 = a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01
+    return (
+        w + (c00 * b0 + c01 * b1 + c02 * b2) / determinant,
+        wx + (c01 * b0 + c11 * b1 + c12 * b2) / determinant,
+        wy + (c02 * b0 + c12 * b1 + c22 * b2) / determinant,
+    )
