@@ -15,19 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calib.capture import Capture, CaptureError
 from calib.files import replacing
 from mvs.errors import ReconstructionError
 from mvs.stages.confirm import ConfirmOptions, confirm
 from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
+from mvs.stages.extend import ExtendOptions, extend
 from mvs.stages.export import write_cloud, write_mesh
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh
 from mvs.stages.pairs import PairOptions, choose_pairs
 from mvs.stages.refine import RefineOptions, refine
+from mvs.stages.shots import Shots, head_mask
+from mvs.stages.sparse import sparse_cloud
 from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, triangulate
-from mvs.types import Embedder
+from mvs.types import Embedder, PointCloud
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
 RESULTS = ("points.ply", "cloud.ply", "mesh.ply", "run.json")
@@ -46,9 +51,25 @@ class PipelineOptions:
     match: MatchOptions = field(default_factory=MatchOptions)
     triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
     fuse: FuseOptions = field(default_factory=FuseOptions)
+    extend: ExtendOptions = field(default_factory=ExtendOptions)
     refine: RefineOptions | None = None
     confirm: ConfirmOptions = field(default_factory=ConfirmOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
+
+
+# How good and how slow: draft leaves out refinement; the others sharpen depths to tenths.
+PRESETS = {
+    "draft": PipelineOptions(),
+    "fast": PipelineOptions(refine=RefineOptions(max_size=600), mesh=MeshOptions(depth=8)),
+    "balanced": PipelineOptions(refine=RefineOptions(), mesh=MeshOptions(depth=8)),
+    "best": PipelineOptions(
+        refine=RefineOptions(max_size=2400, n_sources=6, steps="SPSPS"),
+        confirm=ConfirmOptions(voxel=1.0),
+        mesh=MeshOptions(depth=9),
+    ),
+}
+# What starts from sparse points looks for depths all over the object.
+SPARSE_REACH = 0.4
 
 
 @dataclass
@@ -72,7 +93,7 @@ class Report:
 
 def reconstruct(
     capture: Capture,
-    embedder: Embedder,
+    embedder: Embedder | None,
     output: Path,
     options: PipelineOptions | None = None,
     until: str = STAGES[-1],
@@ -86,7 +107,8 @@ def reconstruct(
 
     Args:
         capture: views with cameras.
-        embedder: gives pixels their cube coordinates.
+        embedder: gives pixels their cube coordinates; None starts from sparse points instead,
+            and wants refinement.
         output: folder, made where absent.
         options: of the stages.
         until: last stage to run.
@@ -96,13 +118,15 @@ def reconstruct(
         Times, counts, warnings and the files written.
 
     Raises:
-        ValueError: if ``until`` is no stage.
+        ValueError: if ``until`` is no stage, or there is neither embedder nor refinement.
         CaptureError: if a picture or mask cannot be read, or ``output`` cannot be written.
         ReconstructionError: if a stage has nothing to go on with.
     """
     if until not in STAGES:
         raise ValueError(f"until must be one of {', '.join(STAGES)}, got {until}")
     options = options or PipelineOptions()
+    if embedder is None and options.refine is None:
+        raise ValueError("without an embedder there is nothing but refinement: take a --quality")
     prepare_output(output)
     report = Report(warnings=list(capture.warnings))
     run = _Run(report, progress, until)
@@ -125,16 +149,79 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def _stages(
-    capture: Capture, embedder: Embedder, output: Path, options: PipelineOptions, run: _Run
+    capture: Capture,
+    embedder: Embedder | None,
+    output: Path,
+    options: PipelineOptions,
+    run: _Run,
 ) -> None:
     """The stages in order; each result is on disk before the next stage starts."""
+    if embedder is None:
+        coarse = _from_points(capture, output, run)
+    else:
+        coarse = _from_cube_maps(capture, embedder, output, options, run)
+    if coarse is None:
+        return
+    cloud, shots = coarse
+    if options.refine is not None:
+        with run.stage("refine", len(shots)) as step:
+            wanted = options.refine
+            if embedder is None:
+                wanted = dataclasses.replace(wanted, cube=0.0, reach=SPARSE_REACH)
+            else:
+                cloud = extend(cloud, shots, options.extend)
+            surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
+            maps = refine(surface, shots, wanted, step)
+            cloud = confirm(maps, shots.cameras, shots.images, cloud, options.confirm)
+            del maps, surface
+            run.count(refined_points=len(cloud))
+            run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+    if run.is_over("refine"):
+        return
+    with run.stage("mesh"):
+        surface = mesh(cloud, options.mesh, None if options.refine is None else shots)
+        run.count(vertices=len(surface.vertices), faces=len(surface.faces))
+        run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
+
+
+_COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
+_SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
+
+
+def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud, Shots] | None:
+    """A coarse cloud of sparse points, and the views; None where the run is over."""
+    with run.stage("embed", len(capture.views)) as step:
+        views = []
+        for view in capture.views:
+            views.append(view.load_pinhole())
+            step()
+        run.count(views=len(views), views_with_head=0)
+    for stage in ("embed", "pairs", "match"):
+        if run.is_over(stage):
+            return None
+    cameras, images, masks = zip(*((v.camera, v.image, v.mask) for v in views), strict=True)
+    with run.stage("triangulate"):
+        cloud = sparse_cloud(cameras, images, masks, capture.points)
+        run.count(points=len(cloud))
+        run.write(output / "points.ply", lambda path: write_cloud(cloud, path))
+    if run.is_over("triangulate") or run.is_over("fuse"):
+        return None
+    center = np.median(cloud.points, axis=0)
+    radius = 1.2 * float(np.quantile(np.linalg.norm(cloud.points - center, axis=1), 0.95))
+    return cloud, Shots(cameras, images, masks, (), center, radius)
+
+
+def _from_cube_maps(
+    capture: Capture, embedder: Embedder, output: Path, options: PipelineOptions, run: _Run
+) -> tuple[PointCloud, Shots] | None:
+    """A coarse cloud of cube matches, and the views; None where the run is over."""
     with run.stage("embed", 2 * len(capture.views)) as step:
         views = embed_views(capture.views, embedder, options.embed, step)
         run.count(views=len(views.cameras), views_with_head=int(views.head.agrees.sum()))
         _warn_of_lost_views(capture, views.head.agrees.tolist(), run.report)
         _check_masks(capture, views, run.report)
     if run.is_over("embed"):
-        return
+        return None
     with run.stage("pairs"):
         ids = [view.point_ids for view in capture.views]
         pairs = choose_pairs(views.cameras, views.head.center, capture.points, ids, options.pairs)
@@ -146,12 +233,12 @@ def _stages(
                 "add views 10 to 40 degrees apart",
             )
     if run.is_over("pairs"):
-        return
+        return None
     with run.stage("match", n_pairs) as step:
         matches = match_views(views.cube_maps, views.cameras, pairs, options.match, step)
         run.count(matches=sum(len(match.reference_index) for match in matches))
     if run.is_over("match"):
-        return
+        return None
     with run.stage("triangulate"):
         head = (views.head.center, views.head.radius)
         points = triangulate(
@@ -162,27 +249,19 @@ def _stages(
         run.count(points=len(points.cloud), **points.status_counts)
         run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path))
     if run.is_over("triangulate"):
-        return
+        return None
     with run.stage("fuse"):
         cloud = fuse(points, views.cameras, views.images, options.fuse)
         run.count(cloud_points=len(cloud))
         run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
     if run.is_over("fuse"):
-        return
-    if options.refine is not None:
-        with run.stage("refine", len(views.cameras)) as step:
-            masks = [view.load_pinhole().mask for view in capture.views]
-            coarse = mesh(cloud, options.mesh)
-            maps = refine(coarse, views.cameras, views.images, masks, head, options.refine, step)
-            cloud = confirm(maps, views.cameras, views.images, cloud, options.confirm)
-            run.count(refined_points=len(cloud))
-            run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
-    if run.is_over("refine"):
-        return
-    with run.stage("mesh"):
-        surface = mesh(cloud, options.mesh)
-        run.count(vertices=len(surface.vertices), faces=len(surface.faces))
-        run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
+        return None
+    masks = tuple(
+        head_mask(view.load_pinhole().mask, cube_map, given=view.mask_path is not None)
+        for view, cube_map in zip(capture.views, views.cube_maps, strict=True)
+    )
+    center, radius = head
+    return cloud, Shots(views.cameras, views.images, masks, views.cube_maps, center, radius)
 
 
 class _Run:
@@ -288,12 +367,16 @@ def _some(names: list[str]) -> str:
 
 
 def _record(
-    capture: Capture, embedder: Embedder, options: PipelineOptions, until: str, report: Report
+    capture: Capture,
+    embedder: Embedder | None,
+    options: PipelineOptions,
+    until: str,
+    report: Report,
 ) -> dict[str, Any]:
     """What ``run.json`` holds."""
     return {
         "capture": str(capture.path),
-        "embedder": embedder.name,
+        "embedder": "none" if embedder is None else embedder.name,
         "until": until,
         "options": dataclasses.asdict(options),
         "versions": _versions(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mvs.cli.source import SourceOptions
 from mvs.stages.confirm import ConfirmOptions
+from mvs.stages.extend import ExtendOptions
 from mvs.stages.fuse import FuseOptions
 from mvs.stages.match import MatchOptions
 from mvs.stages.mesh import MeshOptions
@@ -17,6 +18,8 @@ from mvs.stages.triangulate import TriangulateOptions
 if TYPE_CHECKING:
     from mvs.pipeline import PipelineOptions, Report
 
+_Options = TypeVar("_Options", bound=Any)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SourceOptions):
@@ -24,43 +27,54 @@ class Options(SourceOptions):
 
     Attributes:
         until: last stage to run.
-        quality: ``fast`` stops at what the cube maps give, millimetres; ``balanced`` refines it
-            photometrically to tenths, at ten to twenty times the time.
+        quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
+            photometrically to tenths: ``fast`` at half the resolution, ``balanced``, ``best``.
+            What is given below goes before the preset's.
         verbose: print what became of every pixel.
         pairs: which views are matched.
         match: how.
         triangulate: which points are kept.
         fuse: how they become one cloud.
+        extend: where the cloud is carried on before it is refined.
         refine: how it is refined.
         confirm: which refined points are kept.
         mesh: how it becomes a mesh.
     """
 
     until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
-    quality: Literal["fast", "balanced"] = "fast"
+    quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
     verbose: bool = False
     pairs: PairOptions = field(default_factory=PairOptions)
     match: MatchOptions = field(default_factory=MatchOptions)
     triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
     fuse: FuseOptions = field(default_factory=FuseOptions)
+    extend: ExtendOptions = field(default_factory=ExtendOptions)
     refine: RefineOptions = field(default_factory=RefineOptions)
     confirm: ConfirmOptions = field(default_factory=ConfirmOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
     def pipeline(self) -> PipelineOptions:
         """The options of the stages."""
-        from mvs.pipeline import PipelineOptions
+        from mvs.pipeline import PRESETS
 
-        stages = PipelineOptions(
-            pairs=self.pairs,
-            match=self.match,
-            triangulate=self.triangulate,
-            fuse=self.fuse,
-            refine=None if self.quality == "fast" else self.refine,
-            confirm=self.confirm,
-            mesh=self.mesh,
-        )
-        return replace(stages, embed=replace(stages.embed, threads=self.threads))
+        preset = PRESETS[self.quality]
+        stages = {}
+        for stage in fields(preset):
+            own, wanted = getattr(self, stage.name, None), getattr(preset, stage.name)
+            stages[stage.name] = wanted if own is None or wanted is None else _over(wanted, own)
+        stages["embed"] = replace(preset.embed, threads=self.threads)
+        return replace(preset, **stages)
+
+
+def _over(preset: _Options, given: _Options) -> _Options:
+    """The preset's options, but those that were given otherwise than by default."""
+    default = type(given)()
+    changed = {
+        f.name: getattr(given, f.name)
+        for f in fields(given)
+        if getattr(given, f.name) != getattr(default, f.name)
+    }
+    return replace(preset, **changed)
 
 
 def run(options: Options) -> None:
@@ -70,7 +84,11 @@ def run(options: Options) -> None:
 
     capture = options.load_capture()
     prepare_output(options.output)
-    embedder = options.load_embedder()
+    embedder = None
+    if options.embedder == "none":
+        options.use_threads()
+    else:
+        embedder = options.load_embedder()
     with progress_bars(options.quiet) as progress:
         report = reconstruct(
             capture, embedder, options.output, options.pipeline(), options.until, progress

@@ -29,7 +29,8 @@ class EmbedderOptions:
         capture: folder with images/ and a COLMAP model in sparse/0.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
-        embedder: compact (shipped), densemarks (fetch it first) or precomputed (needs --cube-maps).
+        embedder: compact (shipped), densemarks (fetch it first), precomputed (needs --cube-maps),
+            or, to reconstruct what is no head, none.
         weights: weights of the embedder's network, if not its own.
         cube_maps: folder of <image name>.npz for the precomputed embedder.
         threads: threads to use; the result does not depend on it.
@@ -39,7 +40,7 @@ class EmbedderOptions:
     capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
     images: Path | None = None
     masks: Path | None = None
-    embedder: Literal["compact", "densemarks", "precomputed"] = "compact"
+    embedder: Literal["compact", "densemarks", "precomputed", "none"] = "compact"
     weights: Path | None = None
     cube_maps: Path | None = None
     threads: int = min(_usable_cores(), 16)

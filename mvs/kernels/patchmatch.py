@@ -18,6 +18,7 @@ OFFSETS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-5, 0), (5, 0), (0, -5), 
 # Cube coordinates that are this far apart, in pixels, cost all that they may.
 _CUBE_OFF = 12.0
 _CUBE_COST = 0.15
+_SAME = 1.2
 
 
 def score_planes(
@@ -90,6 +91,17 @@ def _cost(reference, row, column, sources, w, wx, wy, patch, values, weights, li
     return total / np.float32(n_best), extra
 
 
+@numba.njit(cache=True, fastmath=FAST)
+def _shift(sources, seen, row, column, w, radius):  # type: ignore[no-untyped-def]
+    """Pixels that a pixel moves by in the source that moves most, per unit of inverse depth."""
+    most = 0.0
+    for s in range(len(sources.pictures)):
+        if (seen >> np.uint64(s)) & np.uint64(1):
+            place = warp(sources, s, column + 0.5, row + 0.5, w, 0.0, 0.0, radius)
+            most = max(most, np.sqrt(place[7] ** 2 + place[8] ** 2))
+    return most
+
+
 @numba.njit(parallel=True, cache=True)
 def _score(reference, sources, planes, patch, cost):  # type: ignore[no-untyped-def]
     height, width = reference.picture.shape
@@ -124,6 +136,7 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
             )
             low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
+            shift = _shift(sources, reference.seen[row, column], row, column, w, patch.radius)
             for k in range(len(OFFSETS)):
                 r, c = row + OFFSETS[k, 0], column + OFFSETS[k, 1]
                 if not (0 <= r < height and 0 <= c < width and mask[r, c]):
@@ -134,7 +147,11 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 wx, wy = planes[r, c, 1], planes[r, c, 2]
                 w = planes[r, c, 0] + wx * (column - c) + wy * (row - r)
                 w = min(max(w, low), high)
-                if abs(w - planes[row, column, 0]) < 1e-6 * w:
+                # What moves the patch's corner by no more than this is left to Gauss-Newton.
+                move = abs(w - planes[row, column, 0])
+                move += patch.radius * abs(wx - planes[row, column, 1])
+                move += patch.radius * abs(wy - planes[row, column, 2])
+                if move * shift < _SAME:
                     continue
                 new, extra = _cost(
                     reference, row, column, sources, w, wx, wy, patch, values, weights, likeness

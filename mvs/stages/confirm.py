@@ -19,7 +19,7 @@ from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, PointCloud
 _TELLING = 1.0
 # Of what no other view confirms: the share that is kept, how head-on, and how sure it is.
 _FILL_EVERY = 3
-_FILL_COSINE = 0.3
+_FILL_COSINE = 0.1
 _UNCONFIRMED = np.float32(0.1)
 
 
@@ -39,14 +39,14 @@ class ConfirmOptions:
             pixels' widths; 0 for nowhere.
     """
 
-    max_gap: float = 1.0
+    max_gap: float = 0.7
     min_views: int = 2
     max_cost: float = 0.6
-    max_cost_two: float = 0.3
+    max_cost_two: float = 0.5
     min_cosine: float = 0.15
     max_angle_deg: float = 75.0
     voxel: float = 1.5
-    fill: float = 5.0
+    fill: float = 15.0
 
     def __post_init__(self) -> None:
         for name in ("max_gap", "max_cost", "max_cost_two", "voxel", "max_angle_deg"):

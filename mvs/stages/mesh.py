@@ -34,9 +34,9 @@ class MeshOptions:
 
     mesher: str = "poisson"
     depth: int | None = None
-    max_distance: float = 6.0
+    max_distance: float = 4.0
     min_seen: int = 2
-    max_hole: float = 0.2
+    max_hole: float = 0.1
     min_piece: float = 0.05
     n_neighbors: int = 6
 

@@ -1,6 +1,6 @@
 """Depth maps sharpened by how alike the pictures are, from a surface to tenths of a pixel.
 
-Each view is taken in turn: the surface gives every pixel a slanted plane and says which other views
+Each view is taken in turn: the coarse surface gives every pixel a slanted plane and says which other views
 show it; from coarse to fine pictures, Gauss-Newton and propagation between neighbours make the
 view's patches agree with its sources', and its cube coordinates with theirs where the pictures say
 little.
@@ -32,14 +32,11 @@ class RefineOptions:
     """How depth maps are sharpened.
 
     Attributes:
-        passes: times that the surface is refined and fused, each at twice the resolution of the
-            one before; the first also takes all coarser levels.
         n_sources: views that each pixel is compared with.
         n_candidates: views of which those are chosen, pixel by pixel, by who shows it.
         n_best: how many must agree; the others may be hidden or lit otherwise.
         angle_deg: angle to a source that is best.
-        reach: how far from the surface depths may go, in radii of the head; each further pass
-            takes a quarter of it.
+        reach: how far from the surface depths may go, in radii of the head.
         grow_px: how far beyond the surface's outline depths are sought, at the finest level.
         radius: of the patch, pixels.
         step: between the patch's samples, pixels.
@@ -49,12 +46,10 @@ class RefineOptions:
         smoothness: weight of the neighbours against a patch of full contrast.
         cube: weight of the cube coordinates' agreement, likewise.
         max_size: pixels across the head at which the finest level stops.
-        coarse_steps: what is done at each level but a pass's finest: S sharpens, P propagates.
-        steps: what is done at the finest level of the first pass.
-        last_steps: what is done in further passes.
+        coarse_steps: what is done at each level but the finest: S sharpens, P propagates.
+        steps: what is done at the finest level.
     """
 
-    passes: int = 2
     n_sources: int = 4
     n_candidates: int = 8
     n_best: int = 2
@@ -69,9 +64,8 @@ class RefineOptions:
     smoothness: float = 0.02
     cube: float = 0.0
     max_size: int = 1200
-    coarse_steps: str = "SSPS"
+    coarse_steps: str = "SPSPS"
     steps: str = "SPS"
-    last_steps: str = "SS"
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_best <= self.n_sources <= self.n_candidates <= 64:
@@ -89,10 +83,8 @@ class RefineOptions:
             )
         if not (self.smoothness >= 0 and self.cube >= 0):
             raise ValueError(f"smoothness and cube must not be negative, got {self.smoothness}")
-        if set(self.coarse_steps + self.steps + self.last_steps) - {"S", "P"}:
+        if set(self.coarse_steps + self.steps) - {"S", "P"}:
             raise ValueError("steps must be made of S (sharpen) and P (propagate)")
-        if not 1 <= self.passes <= 4:
-            raise ValueError(f"passes must be in 1..4, got {self.passes}")
 
     def patch(self, n_sources: int) -> Patch:
         """How pixels are compared with so many sources."""
@@ -147,36 +139,31 @@ def refine(
     surface: Mesh,
     shots: Shots,
     options: RefineOptions | None = None,
-    number: int = 0,
     progress: Callable[[], None] | None = None,
 ) -> list[DepthMap | None]:
     """Sharpen what every view sees of a surface.
 
     Args:
-        surface: from coarse matches, or from the pass before.
+        surface: from coarse matches.
         shots: the views.
         options: see ``RefineOptions``.
-        number: of the pass, from 0.
         progress: called once per view.
 
     Returns:
         A depth map per view, None where the view does not see the surface or has no source.
     """
     options = options or RefineOptions()
-    finest = options.passes - 1 - number
-    scale = _finest_scale(shots, options) / 2**finest
+    scale = _finest_scale(shots, options)
     half = [_buffer(surface, shots, view, scale / 2) for view in range(len(shots))]
     pictures = _Pictures(shots.images, scale, 2 * options.n_candidates)
     maps: list[DepthMap | None] = []
     for view in range(len(shots)):
         found = None
         candidates = _choose_sources(shots.cameras, view, shots.center, options)
-        start = _Start.of(surface, shots, view, scale, options, number)
+        start = _Start.of(surface, shots, view, scale, options)
         if len(candidates) and start is not None:
             buffers = [half[other] for other in candidates]
-            found = _refine_view(
-                start, view, candidates, buffers, pictures, shots, options, number
-            )
+            found = _refine_view(start, view, candidates, buffers, pictures, shots, options)
         maps.append(found)
         if progress is not None:
             progress()
@@ -218,7 +205,7 @@ class _Start:
 
     @staticmethod
     def of(
-        surface: Mesh, shots: Shots, view: int, scale: float, options: RefineOptions, number: int
+        surface: Mesh, shots: Shots, view: int, scale: float, options: RefineOptions
     ) -> _Start | None:
         depth = shots.depth(view, scale, surface.vertices.points, surface.faces)
         mask = shots.mask(view, scale)
@@ -226,20 +213,17 @@ class _Start:
         if covered.sum() < 4 * _COARSEST:
             return None
         rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
-        grow = max(round(options.grow_px / 2 ** (options.passes - 1 - number)), 1)
-        pad = _PAD + grow
+        pad = _PAD + options.grow_px
         step = round(1 / scale) if scale < 1 else 1
         top, left = max(rows[0] - pad, 0), max(columns[0] - pad, 0)
         part = np.s_[top : rows[-1] + 1 + pad, left : columns[-1] + 1 + pad]
         planes, known = _planes(depth[part], covered[part])
         wanted = known
         if options.grow_px:
-            kernel = np.ones((2 * grow + 1,) * 2, np.uint8)
+            kernel = np.ones((2 * options.grow_px + 1,) * 2, np.uint8)
             wanted = (cv2.dilate(known.astype(np.uint8), kernel) > 0) & mask[part]
         planes = _fill(planes, known)
-        levels = [planes], [wanted]
-        if number == 0:
-            levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())))
+        levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())))
         return _Start((int(top) * step, int(left) * step), scale, *levels, known)
 
 
@@ -317,7 +301,6 @@ def _refine_view(
     pictures: _Pictures,
     shots: Shots,
     options: RefineOptions,
-    number: int,
 ) -> DepthMap:
     camera = shots.cameras[view]
     top, left = start.corner
@@ -328,9 +311,9 @@ def _refine_view(
         own.append(_half_picture(own[-1]))
     found, place = start.planes[-1], camera
     cameras = [shots.cameras[s] for s in candidates]
-    cube_maps = [shots.cube_maps[s] for s in candidates]
+    cube_maps = [shots.cube_maps[s] for s in candidates] if options.cube > 0 else []
     patch = options.patch(len(candidates))
-    reach = options.reach * shots.radius / 4**number
+    reach = options.reach * shots.radius
     # How far behind the buffer a place may seem because the surface is not yet right.
     tolerance = reach / 3 / float(np.linalg.norm(camera.center - shots.center))
     for level in reversed(range(len(start.planes))):
@@ -340,7 +323,7 @@ def _refine_view(
         if level + 1 < len(start.planes):
             found = _double(found, mask.shape)
         others = [pictures.of(s, level) for s in candidates]
-        sources = _sources(place, cameras, others, cube_maps, scale, options.cube > 0)
+        sources = _sources(place, cameras, others, cube_maps, scale)
         seen = visible_sources(
             start.planes[level],
             mask,
@@ -351,7 +334,9 @@ def _refine_view(
             options.radius,
             options.n_sources,
         )
-        coords, trust = _own_cube(shots.cube_maps[view], place, start.corner, scale, options)
+        coords, trust = _NO_CUBE, _NO_CUBE[..., 0]
+        if cube_maps:
+            coords, trust = _own_cube(shots.cube_maps[view], place, start.corner, scale)
         reference = Reference(
             np.ascontiguousarray(own[level][: mask.shape[0], : mask.shape[1]]),
             mask,
@@ -360,9 +345,7 @@ def _refine_view(
             coords,
             trust,
         )
-        steps = options.coarse_steps
-        if level == 0:
-            steps = options.last_steps if number else options.steps
+        steps = options.coarse_steps if level else options.steps
         cost = _solve(reference, sources, found, patch, steps)
     return DepthMap(place, found, cost, start.known | (start.masks[0] & (cost < 1.0)))
 
@@ -386,7 +369,6 @@ def _sources(
     pictures: Sequence[FloatArray],
     cube_maps: Sequence[CubeMap],
     scale: float,
-    with_cube: bool,
 ) -> Sources:
     """The sources' pictures, and how pixels of the part map into them."""
     rotations, translations = [], []
@@ -397,14 +379,10 @@ def _sources(
         rotations.append(K @ turn @ inverse)
         translations.append(K @ (other.translation - turn @ place.translation))
     sizes = np.array([picture.shape for picture in pictures], np.int32)
-    maps = [cube_map.coords for cube_map in cube_maps] if with_cube else [_NO_CUBE] * len(others)
-    trust = [_trust(m) for m in cube_maps] if with_cube else [_NO_CUBE[..., 0]] * len(others)
-    places = np.array(
-        [
-            [1 / (scale * to[0, 0]), -to[0, 2] / to[0, 0], 1 / (scale * to[1, 1]), -to[1, 2] / to[1, 1]]
-            for to in (cube_map.image_from_map for cube_map in cube_maps)
-        ]
-    )
+    maps, trust, to_maps = [_NO_CUBE], [_NO_CUBE[..., 0]], [np.zeros(4)]
+    if cube_maps:
+        maps, trust = [m.coords for m in cube_maps], [_trust(m) for m in cube_maps]
+        to_maps = [_to_map(m.image_from_map, scale) for m in cube_maps]
     return Sources(
         _stack(pictures),
         sizes,
@@ -412,8 +390,14 @@ def _sources(
         np.stack(translations),
         _stack(maps),
         _stack(trust),
-        places,
+        np.stack(to_maps),
     )
+
+
+def _to_map(image_from_map: DoubleArray, scale: float) -> DoubleArray:
+    """Scale and offset in x, then in y, from a level's pixels to the map's."""
+    (a, _, x), (_, d, y) = image_from_map
+    return np.array([1 / (scale * a), -x / a, 1 / (scale * d), -y / d])
 
 
 _NO_CUBE = np.zeros((0, 0, 3), np.float32)
@@ -433,11 +417,9 @@ def _trust(cube_map: CubeMap) -> FloatArray:
 
 
 def _own_cube(
-    cube_map: CubeMap, place: Camera, corner: tuple[int, int], scale: float, options: RefineOptions
+    cube_map: CubeMap, place: Camera, corner: tuple[int, int], scale: float
 ) -> tuple[FloatArray, FloatArray]:
     """Cube coordinates of the part's pixels, and trust in them."""
-    if not options.cube > 0:
-        return _NO_CUBE, _NO_CUBE[..., 0]
     to = cube_map.image_from_map
     x = ((np.arange(place.width) + 0.5) / scale + corner[1] - to[0, 2]) / to[0, 0] - 0.5
     y = ((np.arange(place.height) + 0.5) / scale + corner[0] - to[1, 2]) / to[1, 1] - 0.5

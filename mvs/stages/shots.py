@@ -58,6 +58,25 @@ class Shots:
         return rasterise(np.nan_to_num(pixels, nan=-1e6), depth, faces, size).depth
 
 
+def head_mask(mask: BoolArray, cube_map: CubeMap, given: bool) -> BoolArray:
+    """Pixels that may show the head: the user's mask, or without one what the cube map says.
+
+    Args:
+        mask: (H, W) the user's, or of the pixels that undistortion filled.
+        cube_map: of the picture.
+        given: whether the user gave one.
+    """
+    if given or not cube_map.mask.any():
+        return mask
+    to = cube_map.image_from_map
+    # From pixel centres to cv2's corners.
+    shift = to[:, :2] @ [0.5, 0.5] + to[:, 2] - 0.5
+    matrix = np.column_stack([to[:, :2], shift])
+    size = mask.shape[1], mask.shape[0]
+    seen = cv2.warpAffine(cube_map.mask.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
+    return np.asarray((seen > 0) & mask)
+
+
 def scaled_size(camera: Camera, scale: float) -> tuple[int, int]:
     """(height, width) of a camera's picture at a part of its resolution."""
     return max(int(camera.height * scale), 1), max(int(camera.width * scale), 1)
