@@ -179,7 +179,9 @@ def _stages(
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
-        surface = mesh(cloud, options.mesh, None if options.refine is None else shots)
+        # Without refinement or masks nothing tells the surface from what closes its holes.
+        masked = embedder is not None or any(view.mask_path for view in capture.views)
+        surface = mesh(cloud, options.mesh, shots if options.refine and masked else None)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
         run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
 

@@ -49,7 +49,7 @@ def propagate(
         reference: picture, mask and what else is known of its pixels.
         sources: other pictures.
         planes: (H, W, 3) float32, changed in place.
-        cost: (H, W) float32 of the planes, cube coordinates included; changed in place.
+        cost: (H, W) float32 of the planes, changed in place.
         patch: how they are compared.
     """
     for parity in (0, 1):
@@ -132,9 +132,11 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 continue
             read_patch(reference.picture, row, column, patch, values, weights)
             w, wx, wy = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
-            best, best_extra = _cost(
-                reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
-            )
+            best, best_extra = cost[row, column], np.float32(0.0)
+            if patch.cube > 0:
+                best_extra = _cost(
+                    reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
+                )[1]
             low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
             shift = _shift(sources, reference.seen[row, column], row, column, w, patch.radius)
             for k in range(len(OFFSETS)):

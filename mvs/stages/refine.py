@@ -60,8 +60,8 @@ class RefineOptions:
     step: int = 1
     spread: float = 2.5
     contrast: float = 0.35
-    noise: float = 0.01
-    smoothness: float = 0.02
+    noise: float = 0.02
+    smoothness: float = 0.06
     cube: float = 0.0
     max_size: int = 1200
     coarse_steps: str = "SPSPS"

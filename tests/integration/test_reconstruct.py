@@ -44,9 +44,10 @@ def write_scene(scene, folder):
 
 
 def reconstruct(capture, maps, output, *more, **environment):
+    quality = () if "--quality" in more else ("--quality", "draft")
     return mvs(
         *("reconstruct", capture, "--output", output),
-        *("--embedder", "precomputed", "--cube-maps", maps, *more),
+        *("--embedder", "precomputed", "--cube-maps", maps, *quality, *more),
         **environment,
     )
 
@@ -169,6 +170,31 @@ def test_balanced_quality_refines_the_cloud(paths, tmp_path):
     assert record["files"] == ["points.ply", "cloud.ply", "mesh.ply"]
     cloud = PlyData.read(str(tmp_path / "out" / "cloud.ply"))["vertex"]
     assert len(cloud) == record["counts"]["refined_points"]
+
+
+def test_what_is_given_goes_before_the_preset(paths, tmp_path):
+    more = ("--quality", "fast", "--refine.n-best", 1, "--mesh.depth", 6)
+    done = reconstruct(*paths, tmp_path / "out", *more)
+    assert done.returncode == 0, done.stderr
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    assert options["refine"]["n_best"] == 1
+    assert options["refine"]["max_size"] == 600
+    assert options["mesh"]["depth"] == 6
+
+
+def test_without_an_embedder_from_features_alone(scene, paths, tmp_path):
+    out = tmp_path / "out"
+    capture = tmp_path / "capture"
+    shutil.copytree(paths[0], capture)
+    done = mvs("reconstruct", capture, "--output", out, "--embedder", "none")
+    assert done.returncode == 0, done.stderr
+    assert np.median(distance_mm(scene, out / "mesh.ply")) < 1.0
+    record = json.loads((out / "run.json").read_text())
+    assert record["embedder"] == "none"
+    failing(
+        mvs("reconstruct", capture, "--output", out, "--embedder", "none", "--quality", "draft"),
+        "--quality",
+    )
 
 
 def test_until_stops_early_and_says_so(paths, tmp_path):

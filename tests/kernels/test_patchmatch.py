@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
-from mvs.kernels.patchmatch import Patch, Sources, propagate, score_planes, sharpen
+from mvs.kernels.patches import Reference, Sources, make_patch
+from mvs.kernels.patchmatch import propagate, score_planes
+from mvs.kernels.sharpen import sharpen
 
 SIZE = 64
-PATCH = Patch(radius=3, step=1, spread=2.5, contrast=0.2, n_best=2, noise=0.005, smoothness=0.01)
-FOCAL = 120.0
+PATCH = make_patch(3, 1, spread=2.5, contrast=0.35, n_best=2, noise=0.005, smoothness=0.01)
+NO_CUBE = np.zeros((0, 0, 3), np.float32)
+FOCAL = 480.0
 K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1.0]])
 # A slanted plane in front of the reference camera: normal . X = 1.
 NORMAL = np.array([0.12, -0.08, 0.9])
@@ -13,8 +16,8 @@ NORMAL = np.array([0.12, -0.08, 0.9])
 
 def texture(points, bald=0.0):
     """Brightness of places in space, smooth on the scale of a pixel; constant near the axis."""
-    waves = np.array([[31.0, 7, 3], [5, 37, 11], [-19, 23, 5], [41, -29, 2]])
-    away = np.clip(np.hypot(points[..., 0], points[..., 1]) / 0.02 - bald / 0.02, 0, 1)
+    waves = 4 * np.array([[31.0, 7, 3], [5, 37, 11], [-19, 23, 5], [41, -29, 2]])
+    away = np.clip(np.hypot(points[..., 0], points[..., 1]) / 0.005 - bald / 0.005, 0, 1)
     return 0.5 + 0.1 * away * np.sin(points @ waves.T + np.arange(4)).sum(axis=-1)
 
 
@@ -47,7 +50,10 @@ def make_world(bald=-1.0):
     true = np.empty((SIZE, SIZE, 3))
     true[..., 0] = gradient[0] * x + gradient[1] * y + gradient[2]
     true[..., 1:] = gradient[:2]
-    sources = Sources(np.stack(pictures[1:]), sizes, rotations, translations)
+    none = np.zeros((1, 0, 0, 3), np.float32)
+    sources = Sources(
+        np.stack(pictures[1:]), sizes, rotations, translations, none, none[..., 0], np.zeros((1, 4))
+    )
     return pictures[0], sources, true.astype(np.float32)
 
 
@@ -67,26 +73,52 @@ def limits_of(planes, share=0.2):
     return np.stack([inverse * (1 - share), inverse * (1 + share)], axis=2).astype(np.float32)
 
 
-def slow_cost(reference, sources, plane, row, column, patch):
+def view(picture, mask, limits, seen=0b111):
+    """The reference; every pixel is shown by the sources of the bit set."""
+    bits = np.full(mask.shape, seen, np.uint64)
+    return Reference(picture, mask, bits, limits, NO_CUBE, NO_CUBE[..., 0])
+
+
+def project(sources, s, plane, row, column, dx, dy):
+    """Where a source shows a place of the plane, from the middle of its first pixel."""
+    inverse = plane[0] + plane[1] * dx + plane[2] * dy
+    pixel = np.array([column + 0.5 + dx, row + 0.5 + dy, 1.0])
+    u, v, w = sources.rotations[s] @ pixel + inverse * sources.translations[s]
+    return np.array([u / w - 0.5, v / w - 0.5])
+
+
+def linear(sources, s, plane, row, column, dx, dy):
+    """The same by the derivative in the patch's middle."""
+    tiny = 1e-3
+    across = project(sources, s, plane, row, column, tiny, 0)
+    across -= project(sources, s, plane, row, column, -tiny, 0)
+    down = project(sources, s, plane, row, column, 0, tiny)
+    down -= project(sources, s, plane, row, column, 0, -tiny)
+    middle = project(sources, s, plane, row, column, 0, 0)
+    return middle + (across * dx + down * dy) / (2 * tiny)
+
+
+def slow_cost(reference, sources, plane, row, column, patch, place=linear):
     """1 - ZNCC, mean over the best sources, sample by sample."""
-    offsets = range(-patch.radius, patch.radius + 1, patch.step)
-    samples = [(dx, dy) for dy in offsets for dx in offsets]
+    samples = list(zip(patch.across.tolist(), patch.along.tolist(), strict=True))
     own = np.array([reference[row + dy, column + dx] for dx, dy in samples], float)
     distance = np.array([dx * dx + dy * dy for dx, dy in samples])
     off = (own - reference[row, column]) / patch.contrast
-    weight = np.exp(-0.5 * distance / patch.spread**2 - 0.5 * off**2)
+    weight = np.exp(-0.5 * distance / patch.spread**2) / (1 + off**2) ** 2
     costs = []
     for s, image in enumerate(sources.pictures):
         other = []
         for dx, dy in samples:
-            inverse = plane[0] + plane[1] * dx + plane[2] * dy
-            pixel = np.array([column + 0.5 + dx, row + 0.5 + dy, 1.0])
-            u, v, w = sources.rotations[s] @ pixel + inverse * sources.translations[s]
-            u, v = u / w - 0.5, v / w - 0.5
+            u, v = place(sources, s, plane.astype(float), row, column, dx, dy)
+            if not (0 <= u < SIZE - 1 and 0 <= v < SIZE - 1):
+                break
             c, r = int(np.floor(u)), int(np.floor(v))
             fx, fy = u - c, v - r
             quad = image[r : r + 2, c : c + 2].astype(float)
             other.append(np.array([1 - fy, fy]) @ quad @ np.array([1 - fx, fx]))
+        if len(other) < len(samples):
+            costs.append(2.0)
+            continue
         a = own - np.average(own, weights=weight)
         b = np.array(other) - np.average(other, weights=weight)
         likeness = (weight * a * b).sum() / np.sqrt((weight * a * a).sum() * (weight * b * b).sum())
@@ -99,27 +131,29 @@ def test_cost_is_what_a_slow_loop_says(world):
     planes = true.copy()
     planes[..., 0] *= 1.02
     mask = inner()
-    cost = score_planes(reference, sources, planes, mask, PATCH)
+    cost = score_planes(view(reference, mask, limits_of(planes)), sources, planes, PATCH)
     rng = np.random.default_rng(0)
     for row, column in rng.integers(16, SIZE - 16, (25, 2)):
         expected = slow_cost(reference, sources, planes[row, column], row, column, PATCH)
         assert cost[row, column] == pytest.approx(expected, abs=2e-4)
+        exact = slow_cost(reference, sources, planes[row, column], row, column, PATCH, project)
+        assert cost[row, column] == pytest.approx(exact, abs=1e-3)
     assert (cost[~mask] == 2).all()
 
 
 def test_the_true_plane_costs_next_to_nothing(world):
     reference, sources, true = world
-    cost = score_planes(reference, sources, true, inner(), PATCH)
+    cost = score_planes(view(reference, inner(), limits_of(true)), sources, true, PATCH)
     assert np.median(cost[inner()]) < 2e-3
-    assert np.median(score_planes(reference, sources, true * 1.1, inner(), PATCH)[inner()]) > 0.1
+    assert np.median(score_planes(view(reference, inner(), limits_of(true)), sources, true * np.float32(1.1), PATCH)[inner()]) > 0.1
 
 
 def test_gain_and_bias_of_a_source_do_not_matter(world):
     reference, sources, true = world
     planes = true * np.float32(1.01)
-    before = score_planes(reference, sources, planes, inner(), PATCH)
+    before = score_planes(view(reference, inner(), limits_of(planes)), sources, planes, PATCH)
     changed = sources._replace(pictures=sources.pictures * np.float32(0.6) + np.float32(0.1))
-    after = score_planes(reference, changed, planes, inner(), PATCH)
+    after = score_planes(view(reference, inner(), limits_of(planes)), changed, planes, PATCH)
     np.testing.assert_allclose(after[inner()], before[inner()], atol=2e-3)
 
 
@@ -137,7 +171,7 @@ def test_sharpening_reaches_a_hundredth_of_a_pixel(world):
     mask = inner()
     before = np.median(parallax_px(planes, true)[mask])
     for _ in range(6):
-        sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
+        sharpen(view(reference, mask, limits_of(true)), sources, planes, PATCH)
     error = parallax_px(planes, true)[mask]
     assert before > 0.25
     assert np.median(error) < 0.01
@@ -153,10 +187,10 @@ def test_planes_spread_from_a_few_seeds(world):
     planes[..., 0] *= 1 + rng.choice([-0.15, 0.15], planes.shape[:2])
     mask = inner()
     planes[20:44:8, 20:44:8] = true[20:44:8, 20:44:8]
-    cost = score_planes(reference, sources, planes, mask, PATCH)
+    cost = score_planes(view(reference, mask, limits_of(planes)), sources, planes, PATCH)
     for _ in range(8):
         before = cost.copy()
-        propagate(reference, sources, planes, cost, mask, PATCH, limits_of(true))
+        propagate(view(reference, mask, limits_of(true)), sources, planes, cost, PATCH)
         assert (cost <= before).all()
     assert np.mean(parallax_px(planes, true)[mask] < 0.05) > 0.95
 
@@ -166,23 +200,23 @@ def test_depths_stay_within_their_limits(world):
     planes = true * np.float32(1.1)
     limits = limits_of(planes, 0.01)
     mask = inner()
-    cost = score_planes(reference, sources, planes, mask, PATCH)
-    propagate(reference, sources, planes, cost, mask, PATCH, limits)
-    sharpen(reference, sources, planes, mask, PATCH, limits)
+    cost = score_planes(view(reference, mask, limits_of(planes)), sources, planes, PATCH)
+    propagate(view(reference, mask, limits), sources, planes, cost, PATCH)
+    sharpen(view(reference, mask, limits), sources, planes, PATCH)
     assert (planes[mask][:, 0] >= limits[mask][:, 0]).all()
     assert (planes[mask][:, 0] <= limits[mask][:, 1]).all()
 
 
 def test_where_there_is_no_texture_neighbours_hold():
     """A disc without texture: its planes come from around it, and nothing is not a number."""
-    reference, sources, true = make_world(bald=0.045)
+    reference, sources, true = make_world(bald=0.045 / 4)
     assert np.ptp(reference[29:35, 29:35]) == 0
     planes = true.copy()
     planes[26:38, 26:38, 0] *= 1.01
     mask = inner()
     before = np.median(parallax_px(planes, true)[29:35, 29:35])
     for _ in range(60):
-        sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
+        sharpen(view(reference, mask, limits_of(true)), sources, planes, PATCH)
     assert np.isfinite(planes).all()
     assert np.median(parallax_px(planes, true)[29:35, 29:35]) < 0.2 * before
 
@@ -192,9 +226,9 @@ def test_pixels_off_the_mask_stay_as_they_are(world):
     planes = true * np.float32(1.01)
     before = planes.copy()
     mask = inner()
-    cost = score_planes(reference, sources, planes, mask, PATCH)
-    sharpen(reference, sources, planes, mask, PATCH, limits_of(true))
-    propagate(reference, sources, planes, cost, mask, PATCH, limits_of(true))
+    cost = score_planes(view(reference, mask, limits_of(planes)), sources, planes, PATCH)
+    sharpen(view(reference, mask, limits_of(true)), sources, planes, PATCH)
+    propagate(view(reference, mask, limits_of(true)), sources, planes, cost, PATCH)
     assert np.array_equal(planes[~mask], before[~mask])
     assert (planes[mask] != before[mask]).any()
 
@@ -202,8 +236,51 @@ def test_pixels_off_the_mask_stay_as_they_are(world):
 def test_patches_that_leave_every_source_cost_the_most(world):
     reference, sources, true = world
     far = sources._replace(translations=sources.translations * 50)
-    cost = score_planes(reference, far, true, inner(), PATCH)
+    cost = score_planes(view(reference, inner(), limits_of(true)), far, true, PATCH)
     assert (cost == 2).all()
     planes = true.copy()
-    sharpen(reference, far, planes, inner(), PATCH, limits_of(true))
+    sharpen(view(reference, inner(), limits_of(true)), far, planes, PATCH)
     assert np.isfinite(planes).all()
+
+
+def test_sources_that_do_not_show_a_pixel_have_no_say(world):
+    """The third source's picture is noise; where it is not asked, nothing changes."""
+    reference, sources, true = world
+    pictures = sources.pictures.copy()
+    pictures[2] = np.random.default_rng(3).random(pictures[2].shape)
+    noisy = sources._replace(pictures=pictures)
+    planes = true * np.float32(1.01)
+    two = view(reference, inner(), limits_of(true), seen=0b011)
+    assert np.array_equal(
+        score_planes(two, noisy, planes, PATCH), score_planes(two, sources, planes, PATCH)
+    )
+    moved, clean = planes.copy(), planes.copy()
+    sharpen(two, noisy, moved, PATCH)
+    sharpen(two, sources, clean, PATCH)
+    assert np.array_equal(moved, clean)
+    none = view(reference, inner(), limits_of(true), seen=0)
+    assert (score_planes(none, sources, planes, PATCH) == 2).all()
+
+
+def test_the_cube_coordinates_hold_where_there_is_no_texture():
+    """Pictures without any texture: the maps alone bring planes off by pixels to the truth."""
+    reference, sources, true = make_world(bald=1.0)
+    assert np.ptp(reference) == 0
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    maps = []
+    for turn, center in poses():
+        rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(K).T @ turn
+        along = (1 - NORMAL @ center) / (rays @ NORMAL)
+        maps.append((center + along[..., None] * rays).astype(np.float32))
+    trust = np.ones((4, SIZE, SIZE), np.float32)
+    with_cube = sources._replace(
+        coords=np.stack(maps[1:]), trust=trust[1:], map_from_pixel=np.tile([1.0, 0, 1, 0], (3, 1))
+    )
+    seen = view(reference, inner(), limits_of(true))._replace(coords=maps[0], trust=trust[0])
+    planes = true.copy()
+    planes[..., 0] *= 1.02
+    before = np.median(parallax_px(planes, true)[inner()])
+    assert before > 2
+    for _ in range(30):
+        sharpen(seen, with_cube, planes, PATCH._replace(cube=0.05))
+    assert np.median(parallax_px(planes, true)[inner()]) < 0.05 * before

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from mvs.stages.match import match_views
 from mvs.stages.mesh import mesh
 from mvs.stages.pairs import choose_pairs
 from mvs.stages.refine import RefineOptions, refine
+from mvs.stages.shots import Shots
 from mvs.stages.triangulate import triangulate
 from tests.scenes import make_scene, perturb
 
@@ -36,16 +39,16 @@ def masks(scene):
 
 
 @pytest.fixture(scope="module")
-def maps(scene, coarse, masks):
-    steps = []
-    found = refine(
-        coarse[1],
-        scene.cameras,
-        scene.images,
-        masks,
-        (scene.center, scene.size),
-        progress=lambda: steps.append(1),
+def shots(scene, masks):
+    return Shots(
+        scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size
     )
+
+
+@pytest.fixture(scope="module")
+def maps(coarse, shots):
+    steps = []
+    found = refine(coarse[1], shots, progress=lambda: steps.append(1))
     assert len(steps) == N_VIEWS
     return found
 
@@ -96,12 +99,19 @@ def test_the_cloud_is_accurate_and_keeps_its_places_in_the_cube(scene, coarse, m
     assert np.median(cosine) > np.cos(np.deg2rad(5))
 
 
-def test_coarse_points_fill_what_nobody_confirms(scene, coarse, maps):
+def test_single_views_fill_what_nobody_confirms(scene, coarse, maps):
+    """Of one view nothing is confirmed by three; its own depths fill in, and are near."""
+    three = ConfirmOptions(fill=0, min_views=3)
     none = [m if k < 3 else None for k, m in enumerate(maps)]
-    bare = confirm(none, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
-    filled = confirm(none, scene.cameras, scene.images, coarse[0])
+    bare = confirm(none, scene.cameras, scene.images, coarse[0], three)
+    filled = confirm(
+        none, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=5, min_views=3)
+    )
     assert len(filled) > len(bare)
     np.testing.assert_array_equal(filled.points[: len(bare)], bare.points)
+    added = filled.points[len(bare) :]
+    assert np.median(scene.distance(added)) < 1.5e-3
+    assert filled.confidence[len(bare) :].max() <= 0.1 + 1e-6
 
 
 def test_a_wrong_pose_confirms_nothing_there(scene, coarse, maps):
@@ -120,10 +130,10 @@ def test_nothing_confirmed_is_an_error(scene, coarse, maps):
         confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(max_cost=1e-9))
 
 
-def test_a_view_that_sees_nothing_has_no_map(scene, coarse, masks):
-    blind = [masks[0], np.zeros_like(masks[1]), *masks[2:]]
-    head = (scene.center, scene.size)
-    found = refine(coarse[1], scene.cameras, scene.images, blind, head, RefineOptions(steps="S"))
+def test_a_view_that_sees_nothing_has_no_map(coarse, shots):
+    masks = [shots.masks[0], np.zeros_like(shots.masks[1]), *shots.masks[2:]]
+    blind = replace(shots, masks=masks)
+    found = refine(coarse[1], blind, RefineOptions(steps="S"))
     assert found[1] is None
     assert found[0] is not None
 

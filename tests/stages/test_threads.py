@@ -11,8 +11,11 @@ from tests.scenes import make_scene, perturb
 from mvs.stages.fuse import fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import mesh
-from mvs.stages.refine import refine
+from mvs.stages.confirm import confirm
+from mvs.stages.extend import extend
+from mvs.stages.refine import RefineOptions, refine
 from mvs.stages.pairs import choose_pairs
+from mvs.stages.shots import Shots
 from mvs.stages.triangulate import triangulate
 
 scene = make_scene(4, 96)
@@ -31,8 +34,12 @@ for part in (points.cloud, cloud, result.vertices):
         digest.update(getattr(part, field.name).tobytes())
 digest.update(result.faces.tobytes())
 masks = [cube_map.mask for cube_map in scene.cube_maps]
-for depths in refine(result, scene.cameras, scene.images, masks, (scene.center, scene.size)):
+shots = Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size)
+found = refine(result, shots, RefineOptions(cube=0.02))
+for depths in found:
     digest.update(depths.planes.tobytes() + depths.cost.tobytes())
+refined = confirm(found, scene.cameras, scene.images, extend(cloud, shots))
+digest.update(mesh(refined, shots=shots).faces.tobytes())
 print(len(cloud), len(result.faces), digest.hexdigest())
 """
 
