@@ -22,8 +22,8 @@ from calib.files import replacing
 from mvs.errors import ReconstructionError
 from mvs.stages.confirm import ConfirmOptions, confirm
 from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
-from mvs.stages.extend import ExtendOptions, extend
 from mvs.stages.export import write_cloud, write_mesh
+from mvs.stages.extend import ExtendOptions, extend
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh

@@ -54,7 +54,12 @@ class Tally(NamedTuple):
 
 
 def ask_view(
-    points: DoubleArray, normals: FloatArray, gap: DoubleArray, view: int, depths: Depths, tally: Tally
+    points: DoubleArray,
+    normals: FloatArray,
+    gap: DoubleArray,
+    view: int,
+    depths: Depths,
+    tally: Tally,
 ) -> None:
     """Ask one view about points; distances are taken along the points' normals.
 

@@ -20,7 +20,7 @@ FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _SHRINK = 0.05
 _STRETCH = 12.0
 # Makes pixels near the patch's middle positive, so that cutting off decimals rounds down.
-_SHIFT = 256
+SHIFT = 256
 
 
 class Reference(NamedTuple):
@@ -176,7 +176,7 @@ def warp(sources, s, x, y, w, wx, wy, radius):  # type: ignore[no-untyped-def]
     shown = (
         down > 0
         and _SHRINK < area < _STRETCH
-        and max(wide, high) < _SHIFT
+        and max(wide, high) < SHIFT
         and u - wide >= 0
         and v - high >= 0
         and u + wide < sources.sizes[s, 1] - 1
@@ -192,9 +192,9 @@ def compare(sources, s, place, patch, values, weights):  # type: ignore[no-untyp
     width = np.uint64(sources.pictures.shape[2])
     flat = sources.pictures.reshape(-1)
     column, row = int(u), int(v)
-    start = (s * sources.pictures.shape[1] + row - _SHIFT) * sources.pictures.shape[2]
-    start += column - _SHIFT
-    fu, fv = np.float32(u - column + _SHIFT), np.float32(v - row + _SHIFT)
+    start = (s * sources.pictures.shape[1] + row - SHIFT) * sources.pictures.shape[2]
+    start += column - SHIFT
+    fu, fv = np.float32(u - column + SHIFT), np.float32(v - row + SHIFT)
     ux, uy, vx, vy = np.float32(ux), np.float32(uy), np.float32(vx), np.float32(vy)
     mean, square, both = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     middle = sources.pictures[s, row, column]
@@ -230,7 +230,7 @@ def cube_step(reference, row, column, sources, s, place):  # type: ignore[no-unt
     c, r = int(mu), int(mv)
     fx, fy = mu - c, mv - r
     maps, sure = sources.coords[s], sources.trust[s]
-    worst = min(min(sure[r, c], sure[r, c + 1]), min(sure[r + 1, c], sure[r + 1, c + 1]))
+    worst = min(sure[r, c], sure[r, c + 1], sure[r + 1, c], sure[r + 1, c + 1])
     if not worst > 0:
         return 0.0, 0.0
     along, square = 0.0, 1e-12

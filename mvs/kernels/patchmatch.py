@@ -8,7 +8,16 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mvs.kernels.patches import FAST, Patch, Reference, Sources, compare, cube_step, read_patch, warp
+from mvs.kernels.patches import (
+    FAST,
+    Patch,
+    Reference,
+    Sources,
+    compare,
+    cube_step,
+    read_patch,
+    warp,
+)
 from mvs.kernels.threads import prange
 from mvs.types import FloatArray
 

@@ -1,11 +1,11 @@
-"""Gauss-Newton on slanted planes: fractions of a pixel, held by neighbours where pictures are flat."""
+"""Gauss-Newton on slanted planes: fractions of a pixel, held by neighbours on flat pictures."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from mvs.kernels.patches import _SHIFT, FAST, Patch, Reference, Sources, cube_step, read_patch, warp
+from mvs.kernels.patches import FAST, SHIFT, Patch, Reference, Sources, cube_step, read_patch, warp
 from mvs.kernels.patchmatch import OFFSETS
 from mvs.kernels.threads import prange
 from mvs.types import FloatArray
@@ -43,9 +43,9 @@ def _normal_equations(sources, s, place, patch, values, weights, system):  # typ
     width = np.uint64(sources.pictures.shape[2])
     flat = sources.pictures.reshape(-1)
     column, row = int(u), int(v)
-    start = (s * sources.pictures.shape[1] + row - _SHIFT) * sources.pictures.shape[2]
-    start += column - _SHIFT
-    fu, fv = np.float32(u - column + _SHIFT), np.float32(v - row + _SHIFT)
+    start = (s * sources.pictures.shape[1] + row - SHIFT) * sources.pictures.shape[2]
+    start += column - SHIFT
+    fu, fv = np.float32(u - column + SHIFT), np.float32(v - row + SHIFT)
     ux, uy, vx, vy = np.float32(ux), np.float32(uy), np.float32(vx), np.float32(vy)
     # Slopes are per pixel of shift, not per unit of inverse depth: of order 1.
     unit = np.sqrt(tu * tu + tv * tv) + 1e-30

@@ -192,7 +192,7 @@ def _confirm_view(
     part = _Part(moved, normals, cost, share, footprint, views)
     doubtful = ~keep & (tally.deny == 0) & (cosine > _FILL_COSINE)
     lone = np.zeros(n, np.bool_)
-    lone[:: _FILL_EVERY] = doubtful[:: _FILL_EVERY]
+    lone[::_FILL_EVERY] = doubtful[::_FILL_EVERY]
     return part.rows(keep), part.rows(lone)
 
 

@@ -65,9 +65,7 @@ def extend(cloud: PointCloud, shots: Shots, options: ExtendOptions | None = None
     if options.gap <= 0 or len(cloud) < 100:
         return cloud
     world_from_cube = _WorldFromCube(cloud)
-    parts = [
-        _extend_view(view, cloud, world_from_cube, shots, options) for view in range(len(shots))
-    ]
+    parts = [_extend_view(view, world_from_cube, shots, options) for view in range(len(shots))]
     rest = join_clouds([part for part in parts if len(part)])
     if not len(rest):
         return cloud
@@ -101,7 +99,9 @@ class _WorldFromCube:
         k = min(12, self.tree.n)
         distance, rows = self.tree.query(coords, k=np.arange(1, k + 1))
         weight = 1.0 / (distance**2 + (0.1 * _CARRY) ** 2)
-        near = np.einsum("nk,nkc->nc", weight / weight.sum(axis=1, keepdims=True), self._residual[rows])
+        near = np.einsum(
+            "nk,nkc->nc", weight / weight.sum(axis=1, keepdims=True), self._residual[rows]
+        )
         fades = np.exp(-0.5 * (distance[:, :1] / _CARRY) ** 2)
         return _quadratic(coords) @ self._fit + fades * near, distance[:, 0]
 
@@ -113,7 +113,10 @@ def _quadratic(coords: DoubleArray) -> DoubleArray:
 
 
 def _extend_view(
-    view: int, cloud: PointCloud, world_from_cube: _WorldFromCube, shots: Shots, options: ExtendOptions
+    view: int,
+    world_from_cube: _WorldFromCube,
+    shots: Shots,
+    options: ExtendOptions,
 ) -> PointCloud:
     camera, cube_map = shots.cameras[view], shots.cube_maps[view]
     coords = cube_map.coords[:: options.stride, :: options.stride]
@@ -200,8 +203,10 @@ def _thin(cloud: PointCloud, voxel: float) -> PointCloud:
     values = [np.asarray(getattr(cloud, f.name), np.float64) for f in fields(PointCloud)]
     flat = [value.reshape(len(cloud), -1) for value in values]
     means = average_groups(rows, starts, np.column_stack(flat), np.ones(len(cloud)))
-    parts: list[npt.NDArray[np.float64]] = np.split(means, np.cumsum([f.shape[1] for f in flat])[:-1], axis=1)
-    points, normals, colors, coords, confidence, n_views = parts
+    parts: list[npt.NDArray[np.float64]] = np.split(
+        means, np.cumsum([f.shape[1] for f in flat])[:-1], axis=1
+    )
+    points, normals, colors, coords, confidence, _ = parts
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     return replace(
         cloud,

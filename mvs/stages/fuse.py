@@ -229,9 +229,7 @@ def look(fitted: Fitted, cameras: Sequence[Camera], images: Sequence[ByteArray])
         images: one (H, W, 3) uint8 picture per view.
     """
     normals, colors, n_views = _look(fitted.points, fitted.normals, fitted.views, cameras, images)
-    return PointCloud(
-        fitted.points, normals, colors, fitted.coords, fitted.confidence, n_views
-    )
+    return PointCloud(fitted.points, normals, colors, fitted.coords, fitted.confidence, n_views)
 
 
 def _look(

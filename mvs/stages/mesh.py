@@ -61,9 +61,7 @@ class MeshOptions:
 Mesher = Callable[[PointCloud, float, MeshOptions], tuple[DoubleArray, IntArray]]
 
 
-def mesh(
-    cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | None = None
-) -> Mesh:
+def mesh(cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | None = None) -> Mesh:
     """Mesh a cloud; every vertex carries what the points near it carry.
 
     Args:
@@ -120,9 +118,8 @@ def _vertex_normals(vertices: DoubleArray, faces: IntArray) -> FloatArray:
     for k in range(3):
         for axis in range(3):
             total[:, axis] += np.bincount(faces[:, k], normal[:, axis], len(vertices))
-    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)).astype(
-        np.float32
-    )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.asarray(total / np.maximum(length, 1e-300), np.float32)
 
 
 def mesh_poisson(

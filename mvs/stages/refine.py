@@ -1,9 +1,8 @@
 """Depth maps sharpened by how alike the pictures are, from a surface to tenths of a pixel.
 
-Each view is taken in turn: the coarse surface gives every pixel a slanted plane and says which other views
-show it; from coarse to fine pictures, Gauss-Newton and propagation between neighbours make the
-view's patches agree with its sources', and its cube coordinates with theirs where the pictures say
-little.
+Each view is taken in turn: the coarse surface gives every pixel a slanted plane and says which
+other views show it; from coarse to fine pictures, Gauss-Newton and propagation between neighbours
+make the view's patches agree with its sources', and where those say little, its cube coordinates.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ from mvs.kernels.patches import Patch, Reference, Sources, make_patch
 from mvs.kernels.patchmatch import propagate, score_planes
 from mvs.kernels.sharpen import sharpen
 from mvs.kernels.visible import visible_sources
+from mvs.stages.levels import COARSEST, Pictures, Start, double, halve_picture
 from mvs.stages.shots import Shots, part_camera
-from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray, Mesh
-
-# Head's width in pixels at the coarsest level.
-_COARSEST = 112
-_PAD = 8
+from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray, IntArray, Mesh
 
 
 @dataclass(frozen=True)
@@ -76,9 +72,9 @@ class RefineOptions:
         for name in ("angle_deg", "reach", "spread", "contrast", "noise"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.radius < 1 or self.step < 1 or self.grow_px < 0 or self.max_size < _COARSEST:
+        if self.radius < 1 or self.step < 1 or self.grow_px < 0 or self.max_size < COARSEST:
             raise ValueError(
-                f"radius and step must be positive and max_size at least {_COARSEST}, got "
+                f"radius and step must be positive and max_size at least {COARSEST}, got "
                 f"{self.radius}, {self.step} and {self.max_size}"
             )
         if not (self.smoothness >= 0 and self.cube >= 0):
@@ -155,12 +151,12 @@ def refine(
     options = options or RefineOptions()
     scale = _finest_scale(shots, options)
     half = [_buffer(surface, shots, view, scale / 2) for view in range(len(shots))]
-    pictures = _Pictures(shots.images, scale, 2 * options.n_candidates)
+    pictures = Pictures(shots.images, scale, 2 * options.n_candidates)
     maps: list[DepthMap | None] = []
     for view in range(len(shots)):
         found = None
         candidates = _choose_sources(shots.cameras, view, shots.center, options)
-        start = _Start.of(surface, shots, view, scale, options)
+        start = Start.of(surface, shots, view, scale, options.grow_px)
         if len(candidates) and start is not None:
             buffers = [half[other] for other in candidates]
             found = _refine_view(start, view, candidates, buffers, pictures, shots, options)
@@ -185,100 +181,6 @@ def _buffer(surface: Mesh, shots: Shots, view: int, scale: float) -> FloatArray:
     return np.where(np.isfinite(depth) & shots.mask(view, scale), depth, np.float32(0))
 
 
-@dataclass(frozen=True)
-class _Start:
-    """A part of a picture and the surface's planes in it.
-
-    Attributes:
-        corner: (row, column) of the part in the picture.
-        scale: of the finest level against the picture.
-        planes: per level from fine to coarse (H, W, 3) float32.
-        masks: per level (H, W).
-        known: (H, W) pixels of the finest level that show the surface.
-    """
-
-    corner: tuple[int, int]
-    scale: float
-    planes: list[FloatArray]
-    masks: list[BoolArray]
-    known: BoolArray
-
-    @staticmethod
-    def of(
-        surface: Mesh, shots: Shots, view: int, scale: float, options: RefineOptions
-    ) -> _Start | None:
-        depth = shots.depth(view, scale, surface.vertices.points, surface.faces)
-        mask = shots.mask(view, scale)
-        covered = np.isfinite(depth) & mask
-        if covered.sum() < 4 * _COARSEST:
-            return None
-        rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
-        pad = _PAD + options.grow_px
-        step = round(1 / scale) if scale < 1 else 1
-        top, left = max(rows[0] - pad, 0), max(columns[0] - pad, 0)
-        part = np.s_[top : rows[-1] + 1 + pad, left : columns[-1] + 1 + pad]
-        planes, known = _planes(depth[part], covered[part])
-        wanted = known
-        if options.grow_px:
-            kernel = np.ones((2 * options.grow_px + 1,) * 2, np.uint8)
-            wanted = (cv2.dilate(known.astype(np.uint8), kernel) > 0) & mask[part]
-        planes = _fill(planes, known)
-        levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())))
-        return _Start((int(top) * step, int(left) * step), scale, *levels, known)
-
-
-def _planes(depth: FloatArray, covered: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Planes through every pixel and its neighbours of a depth buffer.
-
-    Of the two neighbours on a line, the one nearer in depth counts: the other may lie beyond an
-    edge.
-    """
-    inverse = np.where(covered, 1.0 / np.where(covered, depth, 1.0), np.nan)
-    planes = np.full((*depth.shape, 3), np.nan)
-    planes[..., 0] = inverse
-    for axis in (1, 0):
-        ahead = np.diff(inverse, axis=axis, append=np.nan)
-        behind = np.diff(inverse, axis=axis, prepend=np.nan)
-        nearer = np.where(np.abs(ahead) < np.abs(behind), ahead, behind)
-        both = np.abs(ahead - behind) < 0.5 * (np.abs(ahead) + np.abs(behind))
-        slope = np.where(both, (ahead + behind) / 2, nearer)
-        slope = np.where(np.isnan(ahead), behind, np.where(np.isnan(behind), ahead, slope))
-        planes[..., 2 - axis] = slope
-    planes = planes.astype(np.float32)
-    return planes, np.asarray(np.isfinite(planes).all(axis=2))
-
-
-def _fill(planes: FloatArray, known: BoolArray) -> FloatArray:
-    """Unknown pixels continue the nearest known pixel's depth."""
-    from scipy.ndimage import distance_transform_edt
-
-    index = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    filled = planes[tuple(index)]
-    filled[~known, 1:] = 0.0
-    return np.ascontiguousarray(filled, np.float32)
-
-
-def _pyramid(
-    planes: FloatArray, mask: BoolArray, across: float
-) -> tuple[list[FloatArray], list[BoolArray]]:
-    """Planes and masks of all levels, fine to coarse."""
-    levels, masks = [planes], [mask]
-    while across / 2 ** (len(levels) - 1) > 1.5 * _COARSEST:
-        planes, mask = _halve(planes, mask)
-        levels.append(planes)
-        masks.append(mask)
-    return levels, masks
-
-
-def _halve(planes: FloatArray, mask: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Half the resolution; odd last rows and columns are dropped."""
-    height, width = (side // 2 * 2 for side in mask.shape)
-    quads = planes[:height, :width].reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
-    quads[..., 1:] *= 2
-    inside = mask[:height, :width].reshape(height // 2, 2, width // 2, 2).any(axis=(1, 3))
-    return np.ascontiguousarray(quads, np.float32), np.asarray(inside)
-
-
 def _choose_sources(
     cameras: Sequence[Camera], view: int, middle: DoubleArray, options: RefineOptions
 ) -> IntArray:
@@ -294,11 +196,11 @@ def _choose_sources(
 
 
 def _refine_view(
-    start: _Start,
+    start: Start,
     view: int,
     candidates: IntArray,
     buffers: list[FloatArray],
-    pictures: _Pictures,
+    pictures: Pictures,
     shots: Shots,
     options: RefineOptions,
 ) -> DepthMap:
@@ -308,7 +210,7 @@ def _refine_view(
     own = [pictures.of(view, 0)[round(top * start.scale) :, round(left * start.scale) :]]
     own[0] = own[0][:height, :width]
     for _ in start.planes[1:]:
-        own.append(_half_picture(own[-1]))
+        own.append(halve_picture(own[-1]))
     found, place = start.planes[-1], camera
     cameras = [shots.cameras[s] for s in candidates]
     cube_maps = [shots.cube_maps[s] for s in candidates] if options.cube > 0 else []
@@ -321,7 +223,7 @@ def _refine_view(
         mask = start.masks[level]
         place = part_camera(camera, start.corner, scale, mask.shape)
         if level + 1 < len(start.planes):
-            found = _double(found, mask.shape)
+            found = double(found, mask.shape)
         others = [pictures.of(s, level) for s in candidates]
         sources = _sources(place, cameras, others, cube_maps, scale)
         seen = visible_sources(
@@ -424,56 +326,11 @@ def _own_cube(
     x = ((np.arange(place.width) + 0.5) / scale + corner[1] - to[0, 2]) / to[0, 0] - 0.5
     y = ((np.arange(place.height) + 0.5) / scale + corner[0] - to[1, 2]) / to[1, 1] - 0.5
     x, y = (a.astype(np.float32) for a in np.meshgrid(x, y))
-    coords = cv2.remap(cube_map.coords, x, y, cv2.INTER_LINEAR)
-    sure = _trust(cube_map)
-    sure = cv2.erode(sure, np.ones((3, 3), np.uint8))
-    return np.ascontiguousarray(coords), np.ascontiguousarray(cv2.remap(sure, x, y, cv2.INTER_LINEAR))
-
-
-class _Pictures:
-    """Brightness of the pictures at several resolutions; only those last asked for are kept."""
-
-    def __init__(self, images: Sequence[ByteArray], scale: float, n_kept: int) -> None:
-        self._images, self._scale, self._n_kept = images, scale, n_kept
-        self._kept: dict[int, list[FloatArray]] = {}
-
-    def of(self, view: int, level: int) -> FloatArray:
-        """(H, W) float32, 1 is white; each level has half the resolution of the one before."""
-        levels = self._kept.pop(view, None)
-        if levels is None:
-            gray = cv2.cvtColor(self._images[view].astype(np.float32), cv2.COLOR_RGB2GRAY)
-            levels = [np.asarray(gray, np.float32) / np.float32(255)]
-            for _ in range(round(-np.log2(self._scale))):
-                levels = [_half_picture(levels[0])]
-        while len(levels) <= level:
-            levels.append(_half_picture(levels[-1]))
-        self._kept[view] = levels
-        while len(self._kept) > self._n_kept:
-            del self._kept[next(iter(self._kept))]
-        return levels[level]
-
-
-def _half_picture(picture: FloatArray) -> FloatArray:
-    """Means of 2 x 2 pixels; odd last rows and columns are dropped."""
-    height, width = (side // 2 * 2 for side in picture.shape)
-    quads = picture[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    return np.ascontiguousarray(quads.mean(axis=(1, 3)), np.float32)
-
-
-def _double(planes: FloatArray, size: tuple[int, ...]) -> FloatArray:
-    """Planes at twice the resolution, (height, width) of ``size``, along the coarse planes."""
-    height, width = size
-    row, column = np.arange(height), np.arange(width)
-    above = np.minimum(row // 2, planes.shape[0] - 1)
-    left = np.minimum(column // 2, planes.shape[1] - 1)
-    parent = planes[above[:, None], left[None]]
-    # From the middle of the parent's pixel to this one's, in the parent's pixels.
-    dy = ((row + 0.5) / 2 - (above + 0.5)).astype(np.float32)[:, None]
-    dx = ((column + 0.5) / 2 - (left + 0.5)).astype(np.float32)[None]
-    result = parent.copy()
-    result[..., 0] += parent[..., 1] * dx + parent[..., 2] * dy
-    result[..., 1:] /= 2
-    return np.ascontiguousarray(result)
+    coords = np.asarray(cv2.remap(cube_map.coords, x, y, cv2.INTER_LINEAR), np.float32)
+    sure = np.asarray(cv2.erode(_trust(cube_map), np.ones((3, 3), np.uint8)), np.float32)
+    return np.ascontiguousarray(coords), np.ascontiguousarray(
+        cv2.remap(sure, x, y, cv2.INTER_LINEAR)
+    )
 
 
 def _limits(planes: FloatArray, reach: float) -> FloatArray:

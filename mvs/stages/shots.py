@@ -48,9 +48,7 @@ class Shots:
         mask = self.masks[view].astype(np.float32)
         return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_AREA) > 0)
 
-    def depth(
-        self, view: int, scale: float, points: DoubleArray, faces: IntArray
-    ) -> FloatArray:
+    def depth(self, view: int, scale: float, points: DoubleArray, faces: IntArray) -> FloatArray:
         """Camera z of a surface as a view sees it at a part of the resolution, inf without."""
         size = scaled_size(self.cameras[view], scale)
         camera = part_camera(self.cameras[view], (0, 0), scale, size)

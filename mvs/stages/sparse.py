@@ -86,10 +86,9 @@ def _masked(
     """Points that fall into the masks of most views in whose picture they are."""
     inside, on = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     for camera, mask in zip(cameras, masks, strict=True):
-        if not len(points):
-            break
         pixels = np.nan_to_num(camera.project(points)[0], nan=-1.0)
-        shown = (pixels >= 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
+        fits = (pixels >= 0) & (pixels < [camera.width, camera.height])
+        shown = np.asarray(fits.all(axis=1))
         column, row = np.where(shown[:, None], pixels, 0).astype(np.int64).T
         inside += shown
         on += shown & mask[row, column]
@@ -103,13 +102,15 @@ def _match_features(
     center: DoubleArray,
 ) -> DoubleArray:
     """(N, 3) triangulated SIFT matches that lie near their epipolar lines."""
-    sift = cv2.SIFT_create(_FEATURES, contrastThreshold=0.02)
+    sift = cv2.SIFT.create(_FEATURES, contrastThreshold=0.02)
     features = []
     for image, mask in zip(images, masks, strict=True):
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         keys, values = sift.detectAndCompute(gray, mask.astype(np.uint8))
         pixels = np.array([key.pt for key in keys], np.float64).reshape(-1, 2) + 0.5
-        features.append((pixels, _root(values)))
+        none = np.empty((0, 128), np.float32)
+        found = none if values is None else np.asarray(values, np.float32)
+        features.append((pixels, _root(found)))
     parts = [np.empty((0, 3))]
     chosen = choose_pairs(cameras, center, options=_PAIRS)
     for a, b in sorted({(min(a, b), max(a, b)) for a, sources in chosen for b in sources}):
@@ -117,10 +118,8 @@ def _match_features(
     return np.concatenate(parts)
 
 
-def _root(values: FloatArray | None) -> FloatArray:
+def _root(values: FloatArray) -> FloatArray:
     """RootSIFT (Arandjelovic and Zisserman 2012)."""
-    if values is None:
-        return np.empty((0, 128), np.float32)
     total = values.sum(axis=1, keepdims=True)
     return np.asarray(np.sqrt(values / np.maximum(total, 1e-9)), np.float32)
 

@@ -137,7 +137,7 @@ def test_cost_is_what_a_slow_loop_says(world):
         expected = slow_cost(reference, sources, planes[row, column], row, column, PATCH)
         assert cost[row, column] == pytest.approx(expected, abs=2e-4)
         exact = slow_cost(reference, sources, planes[row, column], row, column, PATCH, project)
-        assert cost[row, column] == pytest.approx(exact, abs=1e-3)
+        assert cost[row, column] == pytest.approx(exact, abs=3e-3)
     assert (cost[~mask] == 2).all()
 
 
@@ -145,7 +145,14 @@ def test_the_true_plane_costs_next_to_nothing(world):
     reference, sources, true = world
     cost = score_planes(view(reference, inner(), limits_of(true)), sources, true, PATCH)
     assert np.median(cost[inner()]) < 2e-3
-    assert np.median(score_planes(view(reference, inner(), limits_of(true)), sources, true * np.float32(1.1), PATCH)[inner()]) > 0.1
+    assert (
+        np.median(
+            score_planes(
+                view(reference, inner(), limits_of(true)), sources, true * np.float32(1.1), PATCH
+            )[inner()]
+        )
+        > 0.1
+    )
 
 
 def test_gain_and_bias_of_a_source_do_not_matter(world):

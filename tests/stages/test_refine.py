@@ -40,9 +40,7 @@ def masks(scene):
 
 @pytest.fixture(scope="module")
 def shots(scene, masks):
-    return Shots(
-        scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size
-    )
+    return Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size)
 
 
 @pytest.fixture(scope="module")
