@@ -22,7 +22,7 @@ from calib.files import replacing
 from mvs.errors import ReconstructionError
 from mvs.stages.confirm import ConfirmOptions, confirm
 from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
-from mvs.stages.export import write_cloud, write_mesh
+from mvs.stages.export import write_cloud, write_mesh, write_visibility
 from mvs.stages.extend import ExtendOptions, extend
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
@@ -35,7 +35,7 @@ from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, tri
 from mvs.types import Embedder, PointCloud
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
-RESULTS = ("points.ply", "cloud.ply", "mesh.ply", "run.json")
+RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply", "run.json")
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
 # (stage, steps done, steps in all)
@@ -78,6 +78,8 @@ class Report:
 
     Attributes:
         seconds: per stage.
+        cpu_seconds: of all threads, per stage.
+        stage_peak_mb: most memory the process had held at the end of each stage.
         counts: what each stage produced, by name.
         warnings: what the user should know, one line each.
         files: written, in order.
@@ -85,6 +87,8 @@ class Report:
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    stage_peak_mb: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -172,10 +176,12 @@ def _stages(
                 cloud = extend(cloud, shots, options.extend)
             surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
             maps = refine(surface, shots, wanted, step)
-            cloud = confirm(maps, shots.cameras, shots.images, cloud, options.confirm)
+            cloud, seen = confirm(maps, shots.cameras, shots.images, cloud, options.confirm)
             del maps, surface
             run.count(refined_points=len(cloud))
             run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+            run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
+            del seen
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
@@ -197,7 +203,7 @@ def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud,
         for view in capture.views:
             views.append(view.load_pinhole())
             step()
-        run.count(views=len(views), views_with_head=0)
+        run.count(views=len(views))
     for stage in ("embed", "pairs", "match"):
         if run.is_over(stage):
             return None
@@ -285,10 +291,11 @@ class _Run:
             self._progress(name, min(done, n_steps), n_steps)
 
         self._progress(name, 0, n_steps)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         yield step
         self.report.seconds[name] = time.perf_counter() - start
-        self.report.peak_mb = peak_memory_mb()
+        self.report.cpu_seconds[name] = time.process_time() - cpu
+        self.report.peak_mb = self.report.stage_peak_mb[name] = peak_memory_mb()
         self._progress(name, n_steps, n_steps)
 
     def count(self, **counts: int) -> None:
@@ -384,6 +391,8 @@ def _record(
         "versions": _versions(),
         "inputs": _hashes(capture),
         "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
+        "cpu_seconds": {name: round(value, 3) for name, value in report.cpu_seconds.items()},
+        "stage_peak_mb": {name: round(value, 1) for name, value in report.stage_peak_mb.items()},
         "counts": report.counts,
         "peak_memory_mb": round(report.peak_mb, 1),
         "warnings": report.warnings,

@@ -112,7 +112,7 @@ def _print(report: Report, verbose: bool) -> None:
     }
     rows = []
     for stage, seconds in report.seconds.items():
-        what = made[stage]
+        what = made[stage] if made[stage] in report.counts else "views"
         rows.append(
             (stage, f"{seconds:.1f} s", f"{report.counts[what]:,} {what}".replace("_", " "))
         )

@@ -20,12 +20,15 @@ _TUKEY = 5.0
 _STIFFNESS = 1e-3
 
 
-def group_by_cell(points: DoubleArray | FloatArray, cell: float) -> tuple[IntArray, IntArray]:
+def group_by_cell(
+    points: DoubleArray | FloatArray, cell: float, origin: DoubleArray | None = None
+) -> tuple[IntArray, IntArray]:
     """Sort points by the cell of a regular grid that they lie in.
 
     Args:
         points: (N, 3) finite.
         cell: edge of a cell.
+        origin: (3,) a corner of some cell; by default the points' least coordinates.
 
     Returns:
         Rows of ``points`` (N,) int32 cell by cell, ascending within a cell, and where each cell
@@ -33,7 +36,9 @@ def group_by_cell(points: DoubleArray | FloatArray, cell: float) -> tuple[IntArr
     """
     if len(points) == 0:
         return np.empty(0, np.int32), np.zeros(1, np.int32)
-    cells = np.floor((points - points.min(axis=0)) / cell).astype(np.int64)
+    corner = points.min(axis=0) if origin is None else origin
+    cells = np.floor((points - corner) / cell).astype(np.int64)
+    cells -= cells.min(axis=0)
     size = cells.max(axis=0) + 1
     keys = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
     order = np.argsort(keys, kind="stable").astype(np.int32)

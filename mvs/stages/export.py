@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from calib.files import replacing
 from mvs.stages.ply import read_ply, write_ply
 from mvs.types import IntArray, Mesh, PointCloud
@@ -45,6 +48,31 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
     exporter = _exporter(path)
     with replacing(path) as stream:
         exporter(stream, mesh.vertices, mesh.faces)
+
+
+def write_visibility(views: npt.NDArray[np.uint64], path: Path) -> None:
+    """Write which views see each point, as COLMAP does beside its fused clouds.
+
+    Little-endian: the number of points (8 bytes); for each the number of its views and their
+    indices (4 bytes each), counted in the order of the capture's names.
+
+    Args:
+        views: (N, W) bit sets.
+        path: where to, by custom ``<cloud>.ply.vis``.
+
+    Raises:
+        OSError: if the file cannot be written; an older one is then left as it was.
+    """
+    bits = np.unpackbits(views.view(np.uint8), axis=1, bitorder="little").astype(np.bool_)
+    counts = bits.sum(axis=1)
+    flat = np.empty(len(views) + int(counts.sum()), "<u4")
+    heads = np.concatenate([[0], np.cumsum(counts + 1)[:-1]])[: len(views)].astype(np.int64)
+    is_head = np.zeros(len(flat), np.bool_)
+    is_head[heads] = True
+    flat[is_head] = counts
+    flat[~is_head] = np.nonzero(bits)[1]
+    with replacing(path) as stream:
+        stream.write(np.array(len(views), "<u8").tobytes() + flat.tobytes())
 
 
 def read_cloud(path: Path) -> PointCloud:

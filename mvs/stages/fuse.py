@@ -23,6 +23,11 @@ from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray, PointCloud
 _PROBES = 4000
 # Power of the cosine by which views share in a colour: few views count, so detail is kept.
 _HEAD_ON = 8
+# Exposure is compared where colours are neither black nor burnt out, on enough points.
+_EXPOSURE_ROUNDS = 3
+_DARK, _BRIGHT = 10, 245
+_MIN_EXPOSED = 200
+_MAX_GAIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -200,14 +205,17 @@ class Fitted:
     views: npt.NDArray[np.uint64]
 
 
-def thin(fitted: Fitted, voxel: float) -> Fitted:
+def thin(fitted: Fitted, voxel: float, origin: DoubleArray | None = None) -> Fitted:
     """Points averaged by weight over the voxels of a grid, one point per voxel.
 
     Args:
         fitted: points, several per voxel.
         voxel: edge, world units.
+        origin: (3,) a corner of some voxel; by default the points' least coordinates.
     """
-    rows, starts = group_by_cell(fitted.points, voxel)
+    if not len(fitted.points):
+        return fitted
+    rows, starts = group_by_cell(fitted.points, voxel, origin)
     values = np.column_stack([fitted.points, fitted.normals, fitted.coords, fitted.confidence])
     means = average_groups(rows, starts, values, fitted.weights)
     return Fitted(
@@ -239,7 +247,10 @@ def _look(
     cameras: Sequence[Camera],
     images: Sequence[ByteArray],
 ) -> tuple[FloatArray, ByteArray, IntArray]:
-    """Normals turned to the cameras that see the points, mean colours there, number of views."""
+    """Normals turned to the cameras that see the points, mean colours there, number of views.
+
+    The views' exposures are brought to their mean first, so that no seams show.
+    """
     seen = [
         (views[:, v // 64] >> np.uint64(v % 64)) & np.uint64(1) == 1 for v in range(len(cameras))
     ]
@@ -248,16 +259,47 @@ def _look(
         towards[sees] += _unit(camera.center - points[sees])
     side = np.einsum("nk,nk->n", normals, towards)
     normals = np.where(side[:, None] < 0, -normals, normals).astype(np.float32)
-    total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
+    samples, shares = [], []
     for camera, image, sees in zip(cameras, images, seen, strict=True):
         rows = np.flatnonzero(sees)
         cosine = np.einsum("nk,nk->n", normals[rows], _unit(camera.center - points[rows]))
-        share = np.maximum(cosine, 0.05) ** _HEAD_ON
         pixels, _ = camera.project(points[rows])
-        total[rows] += share[:, None] * sample_picture(image, np.nan_to_num(pixels))
-        weight[rows] += share
-    colors = np.rint(total / np.maximum(weight, 1e-12)[:, None]).astype(np.uint8)
+        samples.append(sample_picture(image, np.nan_to_num(pixels)).astype(np.float32))
+        shares.append((np.maximum(cosine, 0.05) ** _HEAD_ON).astype(np.float32))
+    gains = np.ones((len(samples), 3), np.float32)
+    for _ in range(_EXPOSURE_ROUNDS):
+        mean = _mean_colors(seen, samples, shares, gains)
+        gains = _exposure_gains(seen, samples, mean)
+    colors = np.clip(np.rint(_mean_colors(seen, samples, shares, gains)), 0, 255).astype(np.uint8)
     return normals, colors, np.sum(seen, axis=0).astype(np.int32)
+
+
+def _mean_colors(
+    seen: Sequence[npt.NDArray[np.bool_]],
+    samples: Sequence[FloatArray],
+    shares: Sequence[FloatArray],
+    gains: FloatArray,
+) -> FloatArray:
+    """(N, 3) weighted mean of the views' colours times their gains."""
+    total = np.zeros((len(seen[0]), 3), np.float32)
+    weight = np.full(len(seen[0]), 1e-12, np.float32)
+    for sees, sample, share, gain in zip(seen, samples, shares, gains, strict=True):
+        total[sees] += share[:, None] * sample * gain
+        weight[sees] += share
+    return total / weight[:, None]
+
+
+def _exposure_gains(
+    seen: Sequence[npt.NDArray[np.bool_]], samples: Sequence[FloatArray], mean: FloatArray
+) -> FloatArray:
+    """(V, 3) factors that bring the views' colours to the mean; their own mean is 1."""
+    gains = np.ones((len(samples), 3), np.float32)
+    for gain, sees, sample in zip(gains, seen, samples, strict=True):
+        usable = ((sample > _DARK) & (sample < _BRIGHT)).all(axis=1)
+        if usable.sum() >= _MIN_EXPOSED:
+            gain[:] = np.median(mean[sees][usable] / sample[usable], axis=0)
+    gains = np.clip(gains, 1 / _MAX_GAIN, _MAX_GAIN)
+    return np.asarray(gains / np.exp(np.log(gains).mean(axis=0)), np.float32)
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> FloatArray:

@@ -167,7 +167,8 @@ def test_balanced_quality_refines_the_cloud(paths, tmp_path):
     assert list(record["seconds"]) == list(STAGES)
     assert record["options"]["refine"]["n_sources"] == 4
     assert record["counts"]["refined_points"] > 1000
-    assert record["files"] == ["points.ply", "cloud.ply", "mesh.ply"]
+    assert record["files"] == ["points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply"]
+    assert list(record["cpu_seconds"]) == list(record["stage_peak_mb"]) == list(STAGES)
     cloud = PlyData.read(str(tmp_path / "out" / "cloud.ply"))["vertex"]
     assert len(cloud) == record["counts"]["refined_points"]
 

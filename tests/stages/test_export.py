@@ -11,6 +11,7 @@ from mvs.stages.export import (
     read_mesh,
     write_cloud,
     write_mesh,
+    write_visibility,
 )
 from mvs.types import Mesh, PointCloud
 
@@ -164,3 +165,15 @@ def test_unknown_endings_and_foreign_files_are_named(tmp_path):
     )
     with pytest.raises(ValueError, match=r"other\.ply"):
         read_cloud(tmp_path / "other.ply")
+
+
+def test_visibility_is_what_colmap_reads(tmp_path):
+    views = np.zeros((3, 2), np.uint64)
+    views[0, 0], views[1, 1], views[2, 0] = 0b101, 1 << 3, 1 << 63
+    write_visibility(views, tmp_path / "cloud.ply.vis")
+    data = (tmp_path / "cloud.ply.vis").read_bytes()
+    assert np.frombuffer(data[:8], "<u8")[0] == 3
+    numbers = np.frombuffer(data[8:], "<u4").tolist()
+    assert numbers == [2, 0, 2, 1, 67, 1, 63]
+    write_visibility(views[:0], tmp_path / "none.vis")
+    assert (tmp_path / "none.vis").read_bytes() == bytes(8)

@@ -82,7 +82,7 @@ def test_points_and_normals_are_those_of_the_surface(scene, maps):
 
 
 def test_the_cloud_is_accurate_and_keeps_its_places_in_the_cube(scene, coarse, maps):
-    cloud = confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    cloud, _ = confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
     assert np.median(scene.distance(cloud.points)) < 2e-4
     assert np.quantile(scene.distance(cloud.points), 0.9) < 8e-4
     assert len(cloud) > 0.5 * len(coarse[0])
@@ -90,7 +90,7 @@ def test_the_cloud_is_accurate_and_keeps_its_places_in_the_cube(scene, coarse, m
     assert np.median(off) < 0.01
     assert cloud.n_views.min() >= 2
     three = ConfirmOptions(fill=0, min_views=3)
-    strict = confirm(maps, scene.cameras, scene.images, coarse[0], three)
+    strict, _ = confirm(maps, scene.cameras, scene.images, coarse[0], three)
     assert strict.n_views.min() >= 3
     assert len(strict) < len(cloud)
     cosine = (cloud.normals * scene.normals(cloud.points)).sum(axis=1)
@@ -101,8 +101,8 @@ def test_single_views_fill_what_nobody_confirms(scene, coarse, maps):
     """Of one view nothing is confirmed by three; its own depths fill in, and are near."""
     three = ConfirmOptions(fill=0, min_views=3)
     none = [m if k < 3 else None for k, m in enumerate(maps)]
-    bare = confirm(none, scene.cameras, scene.images, coarse[0], three)
-    filled = confirm(
+    bare, _ = confirm(none, scene.cameras, scene.images, coarse[0], three)
+    filled, _ = confirm(
         none, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=5, min_views=3)
     )
     assert len(filled) > len(bare)
@@ -119,7 +119,7 @@ def test_a_wrong_pose_confirms_nothing_there(scene, coarse, maps):
     planes[..., 0] /= 1 + 0.01 * planes[..., 0]
     moved[2] = type(maps[2])(maps[2].camera, planes, maps[2].cost, maps[2].mask)
     three = ConfirmOptions(fill=0, min_views=3)
-    cloud = confirm(moved, scene.cameras, scene.images, coarse[0], three)
+    cloud, _ = confirm(moved, scene.cameras, scene.images, coarse[0], three)
     assert np.quantile(scene.distance(cloud.points), 0.95) < 1e-3
 
 
@@ -142,3 +142,46 @@ def test_a_view_that_sees_nothing_has_no_map(coarse, shots):
 def test_bad_options_are_refused(bad):
     with pytest.raises(ValueError):
         RefineOptions(**bad)
+
+
+def test_the_views_of_a_point_are_those_that_agree(scene, coarse, maps):
+    cloud, views = confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    bits = np.unpackbits(views.view(np.uint8), axis=1, bitorder="little")
+    np.testing.assert_array_equal(bits.sum(axis=1), cloud.n_views)
+    for view, camera in enumerate(scene.cameras):
+        pixels = camera.project(cloud.points[bits[:, view] == 1])[0]
+        assert ((pixels >= 0) & (pixels < [camera.width, camera.height])).all()
+
+
+def test_exposure_jumps_leave_no_seams(scene, coarse, maps):
+    """Every other picture is two thirds as bright: depths hold, colours are even."""
+    dark = [
+        (image * (0.66 if k % 2 else 1.0)).astype(np.uint8) for k, image in enumerate(scene.images)
+    ]
+    even, _ = confirm(maps, scene.cameras, scene.images, coarse[0], ConfirmOptions(fill=0))
+    uneven, _ = confirm(maps, scene.cameras, dark, coarse[0], ConfirmOptions(fill=0))
+    ratio = uneven.colors.astype(float).sum(axis=1) / even.colors.astype(float).sum(axis=1)
+    assert ratio.std() < 0.05
+    assert 0.66 < ratio.mean() < 1.0
+
+
+def test_a_blurred_view_and_a_dark_one_do_no_harm(scene, coarse, shots):
+    import cv2
+
+    images = [image.copy() for image in scene.images]
+    images[1] = cv2.GaussianBlur(images[1], (0, 0), 4)
+    images[3] = (images[3] * 0.5 + 20).astype(np.uint8)
+    found = refine(coarse[1], replace(shots, images=images))
+    cloud, _ = confirm(found, scene.cameras, images, coarse[0])
+    assert np.median(scene.distance(cloud.points)) < 4e-4
+    assert np.quantile(scene.distance(cloud.points), 0.9) < 1.5e-3
+
+
+def test_pictures_without_texture_keep_the_coarse_surface(scene, coarse, shots):
+    flat = [np.full_like(image, 128) for image in scene.images]
+    found = refine(coarse[1], replace(shots, images=flat))
+    before = np.median(scene.distance(coarse[1].vertices.points))
+    for depth_map in found:
+        assert np.median(scene.distance(depth_map.points())) < 1.5 * before
+    with pytest.raises(ReconstructionError, match="agree nowhere"):
+        confirm(found, scene.cameras, flat, coarse[0])

@@ -38,7 +38,8 @@ shots = Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center,
 found = refine(result, shots, RefineOptions(cube=0.02))
 for depths in found:
     digest.update(depths.planes.tobytes() + depths.cost.tobytes())
-refined = confirm(found, scene.cameras, scene.images, extend(cloud, shots))
+refined, seen = confirm(found, scene.cameras, scene.images, extend(cloud, shots))
+digest.update(seen.tobytes())
 digest.update(mesh(refined, shots=shots).faces.tobytes())
 print(len(cloud), len(result.faces), digest.hexdigest())
 """
