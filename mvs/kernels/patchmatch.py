@@ -27,7 +27,10 @@ OFFSETS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-5, 0), (5, 0), (0, -5), 
 # Cube coordinates that are this far apart, in pixels, cost all that they may.
 _CUBE_OFF = 12.0
 _CUBE_COST = 0.15
+# Moves of a patch's corner, in pixels, that are left to Gauss-Newton.
 _SAME = 1.2
+# Of the noise in a patch's variance; below this the cube coordinates are not asked.
+_FLAT = 0.05
 
 
 def score_planes(
@@ -66,7 +69,7 @@ def propagate(
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def _cost(reference, row, column, sources, w, wx, wy, patch, values, weights, likeness):  # type: ignore[no-untyped-def]
+def _cost(reference, row, column, sources, w, wx, wy, patch, flat, values, weights, likeness):  # type: ignore[no-untyped-def]
     """Mean of 1 - ZNCC over the best sources, and what the cube coordinates add."""
     seen = reference.seen[row, column]
     n_shown, n = 0, 0
@@ -79,7 +82,7 @@ def _cost(reference, row, column, sources, w, wx, wy, patch, values, weights, li
         if place[0]:
             likeness[n] = compare(sources, s, place, patch, values, weights)
             n_shown += 1
-            if patch.cube > 0:
+            if flat > 0:
                 step, trust = cube_step(reference, row, column, sources, s, place)
                 pixels = abs(step) * np.sqrt(place[7] ** 2 + place[8] ** 2)
                 off += trust * min(pixels / _CUBE_OFF, 1.0)
@@ -96,7 +99,7 @@ def _cost(reference, row, column, sources, w, wx, wy, patch, values, weights, li
                 best = k
         total += 1 - likeness[best]
         likeness[best] = np.float32(-3.0)
-    extra = np.float32(_CUBE_COST * off / max(trusted, 1.0))
+    extra = np.float32(flat * _CUBE_COST * off / max(trusted, 1.0))
     return total / np.float32(n_best), extra
 
 
@@ -124,7 +127,7 @@ def _score(reference, sources, planes, patch, cost):  # type: ignore[no-untyped-
             read_patch(reference.picture, row, column, patch, values, weights)
             w, wx, wy = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
             cost[row, column] = _cost(
-                reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
+                reference, row, column, sources, w, wx, wy, patch, 0.0, values, weights, likeness
             )[0]
 
 
@@ -139,12 +142,27 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
         for column in range((row + parity) % 2, width, 2):
             if not mask[row, column] or not reference.seen[row, column]:
                 continue
-            read_patch(reference.picture, row, column, patch, values, weights)
+            variance = read_patch(reference.picture, row, column, patch, values, weights)
+            # How little the picture says; there the cube has a say.
+            flat = patch.noise * patch.noise / (variance + patch.noise * patch.noise)
+            if patch.cube == 0 or flat < _FLAT:
+                flat = 0.0
             w, wx, wy = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
             best, best_extra = cost[row, column], np.float32(0.0)
-            if patch.cube > 0:
+            if flat > 0:
                 best_extra = _cost(
-                    reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
+                    reference,
+                    row,
+                    column,
+                    sources,
+                    w,
+                    wx,
+                    wy,
+                    patch,
+                    flat,
+                    values,
+                    weights,
+                    likeness,
                 )[1]
             low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
             shift = _shift(sources, reference.seen[row, column], row, column, w, patch.radius)
@@ -165,7 +183,18 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 if move * shift < _SAME:
                     continue
                 new, extra = _cost(
-                    reference, row, column, sources, w, wx, wy, patch, values, weights, likeness
+                    reference,
+                    row,
+                    column,
+                    sources,
+                    w,
+                    wx,
+                    wy,
+                    patch,
+                    flat,
+                    values,
+                    weights,
+                    likeness,
                 )
                 if new + extra < best + best_extra:
                     best, best_extra = new, extra

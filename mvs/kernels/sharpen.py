@@ -14,6 +14,8 @@ from mvs.types import FloatArray
 _ALIKE = 0.2
 # The cube coordinates pull no farther than this at a time, pixels.
 _CUBE_PULL = 8.0
+# Patches of which noise explains less than the rest do without the cube.
+_TEXTURED = 0.95
 
 
 def sharpen(
@@ -144,14 +146,15 @@ def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: 
                     _normal_equations(sources, s, place, patch, values, weights, system)
                     parallax = place[7] ** 2 + place[8] ** 2
                     hold += parallax
-                    if patch.cube > 0:
+                    if patch.cube > 0 and sure < _TEXTURED:
                         step, trust = cube_step(reference, row, column, sources, s, place)
                         farthest = _CUBE_PULL / np.sqrt(parallax + 1e-30)
                         pull += trust * parallax
                         towards += trust * parallax * min(max(step, -farthest), farthest)
                 system *= sure
-                system[0, 0] += patch.cube * pull
-                system[0, 3] += patch.cube * towards
+                # The cube is sure to millimetres only: what pictures say goes before it.
+                system[0, 0] += (1 - sure) * patch.cube * pull
+                system[0, 3] += (1 - sure) * patch.cube * towards
                 # Where no source shows the pixel, only the neighbours are left.
                 hold = patch.smoothness * hold if hold > 0 else 1.0
                 w, wx, wy = _step(system, w, wx, wy, prior, hold, patch.spread)

@@ -40,7 +40,8 @@ class RefineOptions:
         contrast: difference in brightness that takes three quarters of a weight, 1 is white.
         noise: standard deviation of the pictures' noise.
         smoothness: weight of the neighbours against a patch of full contrast.
-        cube: weight of the cube coordinates' agreement, likewise.
+        cube: weight of the cube coordinates' agreement, likewise, on patches without contrast; a
+            network's are a millimetre off or more, which the coarse surface has averaged already.
         max_size: pixels across the head at which the finest level stops.
         coarse_steps: what is done at each level but the finest: S sharpens, P propagates.
         steps: what is done at the finest level.

@@ -18,10 +18,8 @@ VARIANTS = {
     "balanced": (),
     "best": ("--quality", "best"),
     "balanced, no propagation": ("--refine.coarse-steps", "SS", "--refine.steps", "SS"),
-    "balanced, no cube term": ("--refine.cube", "0"),
+    "balanced, with the cube term": ("--refine.cube", "0.02"),
     "balanced, cloud not carried on": ("--extend.gap", "0"),
-    "balanced, any two views' agreement": ("--confirm.max-gap", "1.5"),
-    "balanced, only confirmed points": ("--confirm.fill", "0"),
 }
 
 
@@ -33,8 +31,10 @@ def run(capture, output, options):
     )
     figures = output / "figures.json"
     subprocess.run(
-        [*mvs, "evaluate", "reconstruction", str(capture), str(output / "mesh.ply")]
-        + ["--quiet", "--json", str(figures)],
+        [
+            *(*mvs, "evaluate", "reconstruction", str(capture), str(output / "mesh.ply")),
+            *("--quiet", "--json", str(figures)),
+        ],
         check=True,
     )
     record = json.loads((output / "run.json").read_text())
