@@ -28,7 +28,7 @@ from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh
 from mvs.stages.pairs import PairOptions, choose_pairs
-from mvs.stages.refine import RefineOptions, refine
+from mvs.stages.refine import DepthMap, RefineOptions, refine
 from mvs.stages.shots import Shots, head_mask
 from mvs.stages.sparse import sparse_cloud
 from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, triangulate
@@ -36,6 +36,8 @@ from mvs.types import Embedder, PointCloud
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
 RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply", "run.json")
+# Views are odd whose median 1 - ZNCC is above this, and above that of most views.
+_ODD_COST = 0.5
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
 # (stage, steps done, steps in all)
@@ -176,12 +178,8 @@ def _stages(
                 cloud = extend(cloud, shots, options.extend)
             surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
             maps = refine(surface, shots, wanted, step)
-            cloud, seen = confirm(maps, shots.cameras, shots.images, cloud, options.confirm)
+            cloud = _confirmed(maps, cloud, shots, options, output, run)
             del maps, surface
-            run.count(refined_points=len(cloud))
-            run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
-            run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
-            del seen
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
@@ -190,6 +188,28 @@ def _stages(
         surface = mesh(cloud, options.mesh, shots if options.refine and masked else None)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
         run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
+
+
+def _confirmed(
+    maps: list[DepthMap | None],
+    coarse: PointCloud,
+    shots: Shots,
+    options: PipelineOptions,
+    output: Path,
+    run: _Run,
+) -> PointCloud:
+    """The refined cloud, written; the coarse one with a warning where no views agree."""
+    try:
+        cloud, seen = confirm(maps, shots.cameras, shots.images, coarse, options.confirm)
+    except ReconstructionError as error:
+        run.report.warnings.append(f"not refined, millimetres are all there is: {error}")
+        run.count(refined_points=0)
+        return coarse
+    run.count(refined_points=len(cloud))
+    _warn_of_odd_views(maps, shots, run.report)
+    run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+    run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
+    return cloud
 
 
 _COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
@@ -214,9 +234,10 @@ def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud,
         run.write(output / "points.ply", lambda path: write_cloud(cloud, path))
     if run.is_over("triangulate") or run.is_over("fuse"):
         return None
+    names = [view.name for view in capture.views]
     center = np.median(cloud.points, axis=0)
     radius = 1.2 * float(np.quantile(np.linalg.norm(cloud.points - center, axis=1), 0.95))
-    return cloud, Shots(cameras, images, masks, (), center, radius)
+    return cloud, Shots(names, cameras, images, masks, (), center, radius)
 
 
 def _from_cube_maps(
@@ -269,7 +290,8 @@ def _from_cube_maps(
         for view, cube_map in zip(capture.views, views.cube_maps, strict=True)
     )
     center, radius = head
-    return cloud, Shots(views.cameras, views.images, masks, views.cube_maps, center, radius)
+    names = [view.name for view in capture.views]
+    return cloud, Shots(names, views.cameras, views.images, masks, views.cube_maps, center, radius)
 
 
 class _Run:
@@ -347,6 +369,21 @@ def _warn_of_lost_views(capture: Capture, agrees: list[bool], report: Report) ->
         report.warnings.append(
             f"the head was not found in {len(lost)} views, which take its place from the others: "
             f"{_some(lost)}"
+        )
+
+
+def _warn_of_odd_views(maps: list[DepthMap | None], shots: Shots, report: Report) -> None:
+    """Warn of views whose patches look like no other view's, unlike most views' patches."""
+    costs = [
+        float("nan") if found is None else float(np.median(found.cost[found.mask]))
+        for found in maps
+    ]
+    bound = max(_ODD_COST, 1.5 * float(np.nanmedian(costs)))
+    odd = [name for name, cost in zip(shots.names, costs, strict=True) if cost > bound]
+    if odd:
+        report.warnings.append(
+            f"{len(odd)} views look like no other view in most places: {_some(odd)}; "
+            "check their poses, focus and exposure"
         )
 
 

@@ -14,6 +14,7 @@ from mvs.stages.trim import sight
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray, Mesh, PointCloud
 
 _MIN_POINTS = 100
+_MIN_FACES = 100
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class MeshOptions:
         max_hole: how far from the cloud they may be, in radii of the head; 0 for none.
         min_piece: pieces with a smaller share of the faces than this are dropped.
         n_neighbors: points whose attributes a vertex takes.
+        max_faces: the mesh is simplified to so many; 0 leaves it as it is.
     """
 
     mesher: str = "poisson"
@@ -39,6 +41,7 @@ class MeshOptions:
     max_hole: float = 0.1
     min_piece: float = 0.05
     n_neighbors: int = 6
+    max_faces: int = 0
 
     def __post_init__(self) -> None:
         if self.mesher not in MESHERS:
@@ -54,6 +57,8 @@ class MeshOptions:
             )
         if not 0 <= self.min_piece <= 1:
             raise ValueError(f"min_piece must be in [0, 1], got {self.min_piece}")
+        if self.max_faces < 0 or 0 < self.max_faces < _MIN_FACES:
+            raise ValueError(f"max_faces must be 0 or at least {_MIN_FACES}, got {self.max_faces}")
         if self.n_neighbors < 1:
             raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
 
@@ -97,8 +102,27 @@ def mesh(cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | N
             "raise max_distance, or reconstruct from more views",
         )
     used, corners = np.unique(faces, return_inverse=True)
-    attributes = _interpolate(local, vertices[used] + origin, distance[used], rows[used], spacing)
-    return Mesh(attributes, corners.reshape(-1, 3).astype(np.int32))
+    vertices, faces = vertices[used], corners.reshape(-1, 3).astype(np.int32)
+    distance, rows = distance[used], rows[used]
+    if 0 < options.max_faces < len(faces):
+        vertices, faces = _simplify(vertices, faces, options.max_faces)
+        distance, rows = _nearest(local.points, vertices, min(options.n_neighbors, len(cloud)))
+    return Mesh(_interpolate(local, vertices + origin, distance, rows, spacing), faces)
+
+
+def _simplify(
+    vertices: DoubleArray, faces: IntArray, max_faces: int
+) -> tuple[DoubleArray, IntArray]:
+    """Quadric edge collapse (Garland and Heckbert 1997), by Open3D; outlines are kept."""
+    import open3d
+
+    surface = open3d.geometry.TriangleMesh(
+        open3d.utility.Vector3dVector(vertices), open3d.utility.Vector3iVector(faces)
+    )
+    less = surface.simplify_quadric_decimation(max_faces, boundary_weight=3.0)
+    less.remove_degenerate_triangles()
+    less.remove_unreferenced_vertices()
+    return np.asarray(less.vertices, np.float64), np.asarray(less.triangles, np.int32)
 
 
 def _seen(

@@ -18,6 +18,7 @@ class Shots:
     """The views of a capture after embedding.
 
     Attributes:
+        names: of the pictures.
         cameras: pinhole cameras.
         images: (H, W, 3) uint8 pictures.
         masks: (H, W) pixels that may show the head.
@@ -26,6 +27,7 @@ class Shots:
         radius: of the head, world units.
     """
 
+    names: Sequence[str]
     cameras: Sequence[Camera]
     images: Sequence[ByteArray]
     masks: Sequence[BoolArray]

@@ -183,6 +183,32 @@ def test_what_is_given_goes_before_the_preset(paths, tmp_path):
     assert options["mesh"]["depth"] == 6
 
 
+def test_pictures_without_texture_give_the_coarse_surface_and_say_so(scene, paths, tmp_path):
+    capture = tmp_path / "capture"
+    shutil.copytree(paths[0], capture)
+    for name in scene.names:
+        image = cv2.imread(str(capture / "images" / name))
+        cv2.imwrite(str(capture / "images" / name), np.full_like(image, 128))
+    done = reconstruct(capture, paths[1], tmp_path / "out", "--quality", "balanced")
+    assert done.returncode == 0, done.stderr
+    assert "not refined" in done.stdout + done.stderr
+    assert np.median(distance_mm(scene, tmp_path / "out" / "mesh.ply")) < 1.0
+
+
+def test_a_view_that_disagrees_is_named(scene, paths, tmp_path):
+    """One picture is of noise: the others give the surface, and it is named."""
+    capture = tmp_path / "capture"
+    shutil.copytree(paths[0], capture)
+    odd = capture / "images" / scene.names[2]
+    noise = np.random.default_rng(0).integers(0, 255, cv2.imread(str(odd)).shape)
+    cv2.imwrite(str(odd), noise.astype(np.uint8))
+    done = reconstruct(capture, paths[1], tmp_path / "out", "--quality", "balanced")
+    assert done.returncode == 0, done.stderr
+    warnings = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert any(scene.names[2] in warning for warning in warnings)
+    assert np.median(distance_mm(scene, tmp_path / "out" / "mesh.ply")) < 0.5
+
+
 def test_without_an_embedder_from_features_alone(scene, paths, tmp_path):
     out = tmp_path / "out"
     capture = tmp_path / "capture"

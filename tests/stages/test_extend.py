@@ -14,7 +14,9 @@ from mvs.types import PointCloud
 @pytest.fixture(scope="module")
 def shots(scene):
     masks = [cube_map.mask for cube_map in scene.cube_maps]
-    return Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size)
+    return Shots(
+        scene.names, scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size
+    )
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,24 @@ def test_small_pieces_are_dropped(cloud, result):
     assert both.vertices.points[:, 0].max() < 0.2
 
 
+def test_simplified_to_a_number_of_faces(scene, cloud, result):
+    """A quarter of the faces lies as near the surface, and covers as much."""
+    wanted = len(result.faces) // 4
+    less = mesh(cloud, MeshOptions(max_faces=wanted))
+    assert 0.95 * wanted <= len(less.faces) <= wanted
+    spacing = 2 * 0.7 / (2.6 * 128)
+    assert np.median(scene.distance(less.vertices.points)) < 0.1 * spacing
+
+    def area(surface):
+        a, b, c = (surface.vertices.points[surface.faces[:, k]] for k in range(3))
+        return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+
+    assert area(less) == pytest.approx(area(result), rel=0.02)
+    assert len(np.unique(less.faces)) == len(less.vertices) == len(less.vertices.colors)
+    again = mesh(cloud, MeshOptions(max_faces=wanted))
+    assert again.faces.tobytes() == less.faces.tobytes()
+
+
 def test_too_few_points_is_an_error_not_an_empty_mesh(cloud):
     few = type(cloud)(*(getattr(cloud, f)[:50] for f in cloud.__dataclass_fields__))
     with pytest.raises(ReconstructionError, match="50 points"):

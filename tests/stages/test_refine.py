@@ -40,7 +40,9 @@ def masks(scene):
 
 @pytest.fixture(scope="module")
 def shots(scene, masks):
-    return Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size)
+    return Shots(
+        scene.names, scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size
+    )
 
 
 @pytest.fixture(scope="module")

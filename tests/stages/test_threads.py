@@ -34,7 +34,8 @@ for part in (points.cloud, cloud, result.vertices):
         digest.update(getattr(part, field.name).tobytes())
 digest.update(result.faces.tobytes())
 masks = [cube_map.mask for cube_map in scene.cube_maps]
-shots = Shots(scene.cameras, scene.images, masks, scene.cube_maps, scene.center, scene.size)
+where = (scene.center, scene.size)
+shots = Shots(scene.names, scene.cameras, scene.images, masks, scene.cube_maps, *where)
 found = refine(result, shots, RefineOptions(cube=0.02))
 for depths in found:
     digest.update(depths.planes.tobytes() + depths.cost.tobytes())
