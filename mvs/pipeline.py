@@ -36,6 +36,8 @@ from mvs.types import Embedder, PointCloud
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
 RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply", "run.json")
+# Holes, in radii of the object, that are closed without masks.
+_UNMASKED_HOLE = 0.04
 # Views are odd whose median 1 - ZNCC is above this, and above that of most views.
 _ODD_COST = 0.5
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
@@ -183,9 +185,11 @@ def _stages(
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
-        # Without refinement or masks nothing tells the surface from what closes its holes.
-        masked = embedder is not None or any(view.mask_path for view in capture.views)
-        surface = mesh(cloud, options.mesh, shots if options.refine and masked else None)
+        how = options.mesh
+        if embedder is None and not any(view.mask_path for view in capture.views):
+            # Without masks nothing tells the surface from what Poisson closes it with.
+            how = dataclasses.replace(how, max_hole=min(how.max_hole, _UNMASKED_HOLE))
+        surface = mesh(cloud, how, shots if options.refine else None)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
         run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
 

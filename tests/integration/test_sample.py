@@ -48,6 +48,11 @@ def test_the_head_is_there(result):
     mesh = figures["mesh.ply"]
     assert mesh["accuracy"]["median"] <= 3.0
     assert mesh["completeness"]["median"] <= 3.0
+    # Refined, by default: tenths of a millimetre, and the whole head.
+    assert mesh["accuracy"]["median"] <= 0.15
+    assert mesh["completeness"]["mean"] <= 0.8
+    (at_1_mm,) = (score for score in mesh["scores"] if score["threshold_mm"] == 1.0)
+    assert at_1_mm["f"] >= 0.88
 
 
 def test_the_same_bytes_whatever_the_threads(result, tmp_path):
