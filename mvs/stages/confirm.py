@@ -87,7 +87,8 @@ def confirm(
         part, rest = _confirm_view(view, maps, depths, options)
         # Thinned view by view: the same places as all at once, in a fraction of the memory.
         parts.append(thin(_fitted(part), options.voxel * footprint, np.zeros(3)))
-        lone.append(_fitted(rest))
+        if options.fill > 0:
+            lone.append(thin(_fitted(rest), options.fill / 2 * footprint, np.zeros(3)))
     every = _join(parts)
     if not len(every.points):
         raise ReconstructionError(
