@@ -72,8 +72,11 @@ PRESETS = {
         mesh=MeshOptions(depth=9),
     ),
 }
-# What starts from sparse points looks for depths all over the object.
-SPARSE_REACH = 0.4
+# What refinement starts from: a mesh of the cube matches, or of sparse points, closed generously;
+# from the latter depths are sought all over the object.
+_COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
+_SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
+_SPARSE_REACH = 0.4
 
 
 @dataclass
@@ -175,7 +178,7 @@ def _stages(
         with run.stage("refine", len(shots)) as step:
             wanted = options.refine
             if embedder is None:
-                wanted = dataclasses.replace(wanted, cube=0.0, reach=SPARSE_REACH)
+                wanted = dataclasses.replace(wanted, cube=0.0, reach=_SPARSE_REACH)
             else:
                 cloud = extend(cloud, shots, options.extend)
             surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
@@ -214,10 +217,6 @@ def _confirmed(
     run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
     run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
     return cloud
-
-
-_COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
-_SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
 
 
 def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud, Shots] | None:
