@@ -29,7 +29,7 @@ class Options(SourceOptions):
         until: last stage to run.
         quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
             photometrically to tenths: ``fast`` at half the resolution, ``balanced``, ``best``.
-            What is given below goes before the preset's.
+            What is given below otherwise than by default goes before the preset's.
         verbose: print what became of every pixel.
         pairs: which views are matched.
         match: how.
@@ -86,6 +86,8 @@ def run(options: Options) -> None:
     prepare_output(options.output)
     embedder = None
     if options.embedder == "none":
+        if options.weights is not None or options.cube_maps is not None:
+            raise ValueError("--embedder none uses no --weights and no --cube-maps: leave them out")
         options.use_threads()
     else:
         embedder = options.load_embedder()

@@ -17,9 +17,8 @@ from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, PointCloud
 
 # Pixels that cost more are held by their neighbours alone.
 _TELLING = 1.0
-# Of what no other view confirms: the share that is kept, how head-on, and how sure it is.
+# Of what no other view confirms: every so many points are kept, and how sure they are.
 _FILL_EVERY = 3
-_FILL_COSINE = 0.1
 _UNCONFIRMED = np.float32(0.1)
 
 
@@ -202,7 +201,7 @@ def _confirm_view(
     moved = points + (tally.offset / tally.weight)[:, None] * normals
     share = (np.maximum(1 - cost, 0.05) ** 2 * cosine).astype(np.float64)
     part = _Part(moved, normals, cost, share, views)
-    doubtful = ~keep & (tally.deny == 0) & (cosine > _FILL_COSINE)
+    doubtful = ~keep & (tally.deny == 0)
     lone = np.zeros(n, np.bool_)
     lone[::_FILL_EVERY] = doubtful[::_FILL_EVERY]
     return part.rows(keep), part.rows(lone)

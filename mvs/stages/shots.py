@@ -22,7 +22,7 @@ class Shots:
         cameras: pinhole cameras.
         images: (H, W, 3) uint8 pictures.
         masks: (H, W) pixels that may show the head.
-        cube_maps: of the pictures.
+        cube_maps: of the pictures; empty without an embedder.
         center: (3,) of the head, world.
         radius: of the head, world units.
     """

@@ -222,6 +222,10 @@ def test_without_an_embedder_from_features_alone(scene, paths, tmp_path):
         mvs("reconstruct", capture, "--output", out, "--embedder", "none", "--quality", "draft"),
         "--quality",
     )
+    failing(
+        mvs("reconstruct", capture, "--output", out, "--embedder", "none", "--weights", "w.st"),
+        "--weights",
+    )
 
 
 def test_until_stops_early_and_says_so(paths, tmp_path):
