@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
-import platform
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +10,16 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
-from calib.files import replacing
 from mvs.errors import ReconstructionError
+from mvs.record import (
+    Progress,
+    Report,
+    Run,
+    hash_inputs,
+    library_versions,
+    prepare_output,
+    write_json,
+)
 from mvs.stages.confirm import ConfirmOptions, confirm
 from mvs.stages.embed import EmbeddedViews, EmbedOptions, embed_views
 from mvs.stages.export import write_cloud, write_mesh, write_visibility
@@ -35,15 +35,10 @@ from mvs.stages.triangulate import TriangulateOptions, nothing_triangulated, tri
 from mvs.types import Embedder, PointCloud
 
 STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
-RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply", "run.json")
 # Holes, in radii of the object, that are closed without masks.
 _UNMASKED_HOLE = 0.04
 # Views are odd whose median 1 - ZNCC is above this, and above that of most views.
 _ODD_COST = 0.5
-_LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
-
-# (stage, steps done, steps in all)
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,29 +72,6 @@ PRESETS = {
 _COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
 _SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
 _SPARSE_REACH = 0.4
-
-
-@dataclass
-class Report:
-    """What a run did.
-
-    Attributes:
-        seconds: per stage.
-        cpu_seconds: of all threads, per stage.
-        stage_peak_mb: most memory the process had held at the end of each stage.
-        counts: what each stage produced, by name.
-        warnings: what the user should know, one line each.
-        files: written, in order.
-        peak_mb: most memory the process held so far.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-    stage_peak_mb: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    peak_mb: float = 0.0
 
 
 def reconstruct(
@@ -140,7 +112,7 @@ def reconstruct(
         raise ValueError("without an embedder there is nothing but refinement: take a --quality")
     prepare_output(output)
     report = Report(warnings=list(capture.warnings))
-    run = _Run(report, progress, until)
+    run = Run(report, progress, until)
     try:
         _stages(capture, embedder, output, options, run)
     except OSError as error:
@@ -153,18 +125,12 @@ def reconstruct(
     return report
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    with replacing(path) as stream:
-        stream.write((json.dumps(document, indent=2) + "\n").encode())
-
-
 def _stages(
     capture: Capture,
     embedder: Embedder | None,
     output: Path,
     options: PipelineOptions,
-    run: _Run,
+    run: Run,
 ) -> None:
     """The stages in order; each result is on disk before the next stage starts."""
     if embedder is None:
@@ -203,7 +169,7 @@ def _confirmed(
     shots: Shots,
     options: PipelineOptions,
     output: Path,
-    run: _Run,
+    run: Run,
 ) -> PointCloud:
     """The refined cloud, written; the coarse one with a warning where no views agree."""
     try:
@@ -219,7 +185,7 @@ def _confirmed(
     return cloud
 
 
-def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud, Shots] | None:
+def _from_points(capture: Capture, output: Path, run: Run) -> tuple[PointCloud, Shots] | None:
     """A coarse cloud of sparse points, and the views; None where the run is over."""
     with run.stage("embed", len(capture.views)) as step:
         views = []
@@ -244,7 +210,7 @@ def _from_points(capture: Capture, output: Path, run: _Run) -> tuple[PointCloud,
 
 
 def _from_cube_maps(
-    capture: Capture, embedder: Embedder, output: Path, options: PipelineOptions, run: _Run
+    capture: Capture, embedder: Embedder, output: Path, options: PipelineOptions, run: Run
 ) -> tuple[PointCloud, Shots] | None:
     """A coarse cloud of cube matches, and the views; None where the run is over."""
     with run.stage("embed", 2 * len(capture.views)) as step:
@@ -289,81 +255,12 @@ def _from_cube_maps(
     if run.is_over("fuse"):
         return None
     masks = tuple(
-        head_mask(view.load_pinhole().mask, cube_map, given=view.mask_path is not None)
-        for view, cube_map in zip(capture.views, views.cube_maps, strict=True)
+        head_mask(mask, cube_map, given=view.mask_path is not None)
+        for view, mask, cube_map in zip(capture.views, views.masks, views.cube_maps, strict=True)
     )
     center, radius = head
     names = [view.name for view in capture.views]
     return cloud, Shots(names, views.cameras, views.images, masks, views.cube_maps, center, radius)
-
-
-class _Run:
-    """Times, counts and files of the run in progress."""
-
-    def __init__(self, report: Report, progress: Progress | None, until: str) -> None:
-        self.report = report
-        self._progress = progress or (lambda *_: None)
-        self._until = until
-
-    @contextmanager
-    def stage(self, name: str, n_steps: int = 1) -> Iterator[Callable[[], None]]:
-        """Time a stage; the value is to be called once per step."""
-        done = 0
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            self._progress(name, min(done, n_steps), n_steps)
-
-        self._progress(name, 0, n_steps)
-        start, cpu = time.perf_counter(), time.process_time()
-        yield step
-        self.report.seconds[name] = time.perf_counter() - start
-        self.report.cpu_seconds[name] = time.process_time() - cpu
-        self.report.peak_mb = self.report.stage_peak_mb[name] = peak_memory_mb()
-        self._progress(name, n_steps, n_steps)
-
-    def count(self, **counts: int) -> None:
-        """Note what a stage produced."""
-        self.report.counts |= counts
-
-    def write(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a result and note it; what an earlier run made of older ones goes."""
-        write(path)
-        if not self.report.files:
-            for stale in RESULTS[RESULTS.index(path.name) + 1 :]:
-                (path.parent / stale).unlink(missing_ok=True)
-        if path not in self.report.files:
-            self.report.files.append(path)
-
-    def is_over(self, stage: str) -> bool:
-        """Whether this was the last stage asked for."""
-        return stage == self._until
-
-
-def prepare_output(output: Path) -> None:
-    """Make the output folder.
-
-    Raises:
-        CaptureError: if it cannot be made or written to.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        with replacing(probe):
-            pass
-        probe.unlink()
-    except OSError as error:
-        reason = f"cannot be written to ({error.strerror or error})"
-        raise CaptureError(output, reason, "choose another --output") from None
-
-
-def peak_memory_mb() -> float:
-    """Most memory this process has held."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def _warn_of_lost_views(capture: Capture, agrees: list[bool], report: Report) -> None:
@@ -428,8 +325,8 @@ def _record(
         "embedder": "none" if embedder is None else embedder.name,
         "until": until,
         "options": dataclasses.asdict(options),
-        "versions": _versions(),
-        "inputs": _hashes(capture),
+        "versions": library_versions(),
+        "inputs": hash_inputs(capture),
         "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
         "cpu_seconds": {name: round(value, 3) for name, value in report.cpu_seconds.items()},
         "stage_peak_mb": {name: round(value, 1) for name, value in report.stage_peak_mb.items()},
@@ -438,27 +335,3 @@ def _record(
         "warnings": report.warnings,
         "files": [path.name for path in report.files],
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("headmvs", *_LIBRARIES):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _hashes(capture: Capture) -> dict[str, str]:
-    """SHA-256 of every picture, mask and camera, by view."""
-    hashes = {}
-    for view in capture.views:
-        digest = hashlib.sha256()
-        for path in (view.image_path, view.mask_path):
-            digest.update(path.read_bytes() if path is not None else b"-")
-        camera = view.camera
-        digest.update(f"{camera.model} {camera.width} {camera.height}".encode())
-        digest.update(camera.params.tobytes() + camera.cam_from_world.tobytes())
-        hashes[view.name] = digest.hexdigest()
-    return hashes

@@ -18,7 +18,7 @@ def run(options: Options) -> None:
     from mvs.cli.show import counter, progress_bars, warn
     from mvs.network.crop import paste_cube_map
     from mvs.network.precomputed import write_cube_map
-    from mvs.pipeline import prepare_output
+    from mvs.record import prepare_output
     from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
 
     capture = options.load_capture()

@@ -46,7 +46,7 @@ def run(options: Options) -> None:
     from mvs.cli.show import plain_json
     from mvs.evaluation.embedder import EmbedderEvaluationOptions
     from mvs.evaluation.sheet import check_sheet_path
-    from mvs.pipeline import write_json
+    from mvs.record import write_json
 
     measured = EmbedderEvaluationOptions(parts=options.parts)
     if options.sheet is not None:

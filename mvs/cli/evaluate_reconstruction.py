@@ -48,7 +48,7 @@ def run(options: Options) -> None:
     from calib.colmap import read_capture
     from mvs.cli.show import plain_json, warn
     from mvs.evaluation.reconstruction import evaluate
-    from mvs.pipeline import write_json
+    from mvs.record import write_json
 
     measured = EvaluationOptions(options.parts, options.thresholds, options.unit)
     results = _results(options.result)

@@ -16,7 +16,8 @@ from mvs.stages.refine import RefineOptions
 from mvs.stages.triangulate import TriangulateOptions
 
 if TYPE_CHECKING:
-    from mvs.pipeline import PipelineOptions, Report
+    from mvs.pipeline import PipelineOptions
+    from mvs.record import Report
 
 _Options = TypeVar("_Options", bound=Any)
 
@@ -80,7 +81,8 @@ def _over(preset: _Options, given: _Options) -> _Options:
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import progress_bars, warn
-    from mvs.pipeline import prepare_output, reconstruct
+    from mvs.pipeline import reconstruct
+    from mvs.record import prepare_output
 
     capture = options.load_capture()
     prepare_output(options.output)

@@ -17,7 +17,7 @@ class Options(CaptureOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import counter, progress_bars
-    from mvs.pipeline import prepare_output
+    from mvs.record import prepare_output
     from mvs.synthetic.capture import write_capture
 
     prepare_output(options.output)

@@ -33,7 +33,7 @@ def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import counter, progress_bars
     from mvs.network.embedders import load_embedder
-    from mvs.pipeline import prepare_output
+    from mvs.record import prepare_output
     from mvs.tracks.make import count_pictures, write_tracks
     from mvs.tracks.overlay import check_overlay, draw_overlay, write_overlay
     from mvs.tracks.pairs import read_pairs

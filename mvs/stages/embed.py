@@ -71,12 +71,14 @@ class EmbeddedViews:
         images: (H, W, 3) uint8 pictures, undistorted.
         cube_maps: one per view, with an empty mask where the head is out of the picture.
         head: where the head is.
+        masks: (H, W) pixels of the pictures that count, as the user's masks say.
     """
 
     cameras: tuple[Camera, ...]
     images: tuple[ByteArray, ...]
     cube_maps: tuple[CubeMap, ...]
     head: Sphere
+    masks: tuple[BoolArray, ...]
 
 
 def embed_views(
@@ -121,7 +123,8 @@ def embed_views(
             maps.append(cube_map)
             if progress is not None:
                 progress()
-    return EmbeddedViews(cameras, tuple(seen.image for seen in found), tuple(maps), head)
+    images, masks = tuple(seen.image for seen in found), tuple(seen.mask for seen in found)
+    return EmbeddedViews(cameras, images, tuple(maps), head, masks)
 
 
 def locate_head(cameras: Sequence[Camera], squares: Sequence[Square | None]) -> Sphere:

@@ -38,4 +38,5 @@ def ball_views(capture, scene, turns=0.0, **changes):
     images = (np.zeros((SIZE, SIZE, 3), np.uint8),) * len(cameras)
     middle = scene.place(np.zeros((1, 3)))[0]
     head = Sphere(middle, RADIUS * scene.scale, np.ones(len(cameras), bool))
-    return EmbeddedViews(cameras, images, tuple(maps), head)
+    masks = tuple(np.ones(image.shape[:2], np.bool_) for image in images)
+    return EmbeddedViews(cameras, images, tuple(maps), head, masks)
