@@ -4,6 +4,10 @@ The plane of a pixel is (w, wx, wy): its inverse depth and how that changes from
 along which planes in space are linear. A source picture is M (3, 3) and t (3,) with homogeneous
 source pixel = M [x, y, 1] + w t. Within a patch that map is replaced by its derivative in the
 middle: over a few pixels the rest is thousandths of a pixel.
+
+Functions here are put in where they are called: their arguments, tuples of arrays, cost more to
+hand over than many of them cost to run. Sampling goes in three passes over the patch's samples, of
+which only the middle one, fetching, is not done on eight samples at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -20,7 +25,12 @@ FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _SHRINK = 0.05
 _STRETCH = 12.0
 # Makes pixels near the patch's middle positive, so that cutting off decimals rounds down.
-SHIFT = 256
+_SHIFT = 256
+# White, in a packed picture.
+_WHITE = 65535.0
+_LOW = np.uint32(0xFFFF)
+# Variance of a patch of a packed picture at least; rounding alone gives a sixth of it.
+LEAST = np.float32(0.5)
 
 
 class Reference(NamedTuple):
@@ -37,7 +47,7 @@ class Reference(NamedTuple):
 
     picture: FloatArray
     mask: BoolArray
-    seen: np.typing.NDArray[np.uint64]
+    seen: npt.NDArray[np.uint64]
     limits: FloatArray
     coords: FloatArray
     trust: FloatArray
@@ -47,7 +57,8 @@ class Sources(NamedTuple):
     """What the reference picture is compared with.
 
     Attributes:
-        pictures: (S, H, W) float32 brightness, smaller ones filled up.
+        pairs: (S, H * width) uint32 from ``pack_pairs``, row by row, smaller pictures filled up.
+        width: of the rows.
         sizes: (S, 2) int32 height and width.
         rotations: (S, 3, 3) float64 M.
         translations: (S, 3) float64 t.
@@ -56,7 +67,8 @@ class Sources(NamedTuple):
         map_from_pixel: (S, 4) float64 scale and offset in x, then in y, of the maps' pixels.
     """
 
-    pictures: FloatArray
+    pairs: npt.NDArray[np.uint32]
+    width: int
     sizes: IntArray
     rotations: DoubleArray
     translations: DoubleArray
@@ -123,8 +135,54 @@ def make_patch(
     return Patch(across, along, near, radius, *numbers)
 
 
-@numba.njit(cache=True, fastmath=FAST)
-def read_patch(picture, row, column, patch, values, weights):  # type: ignore[no-untyped-def]
+class Room(NamedTuple):
+    """Where one thread puts a patch's samples; in few arrays: loops over many are not vectorised.
+
+    Attributes:
+        own: (2, N) float32 of the reference: values of mean 0 and variance 1, weights of sum 1.
+        part: (2, N) float32 how far a source's samples are right of and below ``at``, pixels.
+        at: (N,) int32 pixel of the source, counted from ``_SHIFT`` before the patch's middle.
+        pairs: (2, N) uint32 of the source there and in the row below.
+        likeness: (S,) float32 ZNCC of the sources that show the pixel.
+    """
+
+    own: FloatArray
+    part: FloatArray
+    at: IntArray
+    pairs: npt.NDArray[np.uint32]
+    likeness: FloatArray
+
+
+@numba.njit(cache=True)
+def make_room(n, n_sources):  # type: ignore[no-untyped-def]
+    """Room for patches of ``n`` samples."""
+    own, part = np.empty((2, n), np.float32), np.empty((2, n), np.float32)
+    at, pairs = np.empty(n, np.int32), np.empty((2, n), np.uint32)
+    return Room(own, part, at, pairs, np.empty(n_sources, np.float32))
+
+
+def pack_pairs(picture: FloatArray) -> npt.NDArray[np.uint32]:
+    """A picture with every pixel's right neighbour beside it.
+
+    Args:
+        picture: (H, W) float32 brightness, 1 is white.
+
+    Returns:
+        (H, W) uint32: the pixel in the lower 16 bits, its right neighbour in the upper.
+    """
+    level = np.rint(np.clip(picture, 0, 1) * np.float32(_WHITE)).astype(np.uint32)
+    pairs: npt.NDArray[np.uint32] = level.copy()
+    pairs[:, :-1] |= level[:, 1:] << np.uint32(16)
+    return pairs
+
+
+def unpack_pairs(pairs: npt.NDArray[np.uint32]) -> FloatArray:
+    """The picture (H, W) of ``pack_pairs``, to the nearest 65535th."""
+    return np.asarray((pairs & _LOW) / np.float32(_WHITE), np.float32)
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def read_patch(picture, row, column, patch, room):  # type: ignore[no-untyped-def]
     """The reference patch: weights of sum 1, values of mean 0 and variance 1; its variance."""
     height, width = picture.shape
     middle = picture[row, column]
@@ -140,7 +198,7 @@ def read_patch(picture, row, column, patch, values, weights):  # type: ignore[no
         # Falls like a bell, without an exponential.
         bell = one / (one + off * off)
         weight = patch.near[i] * bell * bell
-        values[i], weights[i] = value, weight
+        room.own[0, i], room.own[1, i] = value, weight
         total += weight
         mean += weight * value
         square += weight * value * value
@@ -148,35 +206,35 @@ def read_patch(picture, row, column, patch, values, weights):  # type: ignore[no
     variance = max(square / total - mean * mean, np.float32(0.0))
     scale = one / np.float32(np.sqrt(variance + np.float32(1e-12)))
     for i in range(n):
-        weights[i] /= total
-        values[i] = (values[i] - mean) * scale
+        room.own[0, i] = (room.own[0, i] - mean) * scale
+        room.own[1, i] /= total
     return variance
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 def warp(sources, s, x, y, w, wx, wy, radius):  # type: ignore[no-untyped-def]
     """Where a source shows a patch: whether it does, the place, its derivatives over x, y and w.
 
     Places count from the middle of the first pixel.
     """
-    m, t = sources.rotations[s], sources.translations[s]
-    down = m[2, 0] * x + m[2, 1] * y + m[2, 2] + w * t[2]
-    per = 1.0 / down
-    u = (m[0, 0] * x + m[0, 1] * y + m[0, 2] + w * t[0]) * per
-    v = (m[1, 0] * x + m[1, 1] * y + m[1, 2] + w * t[1]) * per
-    tu, tv = (t[0] - u * t[2]) * per, (t[1] - v * t[2]) * per
-    ux = (m[0, 0] - u * m[2, 0]) * per + wx * tu
-    uy = (m[0, 1] - u * m[2, 1]) * per + wy * tu
-    vx = (m[1, 0] - v * m[2, 0]) * per + wx * tv
-    vy = (m[1, 1] - v * m[2, 1]) * per + wy * tv
+    m, t = sources.rotations, sources.translations
+    t0, t1, t2 = t[s, 0], t[s, 1], t[s, 2]
+    per = 1.0 / (m[s, 2, 0] * x + m[s, 2, 1] * y + m[s, 2, 2] + w * t2)
+    u = (m[s, 0, 0] * x + m[s, 0, 1] * y + m[s, 0, 2] + w * t0) * per
+    v = (m[s, 1, 0] * x + m[s, 1, 1] * y + m[s, 1, 2] + w * t1) * per
+    tu, tv = (t0 - u * t2) * per, (t1 - v * t2) * per
+    ux = (m[s, 0, 0] - u * m[s, 2, 0]) * per + wx * tu
+    uy = (m[s, 0, 1] - u * m[s, 2, 1]) * per + wy * tu
+    vx = (m[s, 1, 0] - v * m[s, 2, 0]) * per + wx * tv
+    vy = (m[s, 1, 1] - v * m[s, 2, 1]) * per + wy * tv
     u -= 0.5
     v -= 0.5
     wide, high = radius * (abs(ux) + abs(uy)), radius * (abs(vx) + abs(vy))
     area = ux * vy - uy * vx
     shown = (
-        down > 0
+        per > 0
         and _SHRINK < area < _STRETCH
-        and max(wide, high) < SHIFT
+        and max(wide, high) < _SHIFT
         and u - wide >= 0
         and v - high >= 0
         and u + wide < sources.sizes[s, 1] - 1
@@ -185,37 +243,62 @@ def warp(sources, s, x, y, w, wx, wy, radius):  # type: ignore[no-untyped-def]
     return shown, u, v, ux, uy, vx, vy, tu, tv
 
 
-@numba.njit(cache=True, fastmath=FAST)
-def compare(sources, s, place, patch, values, weights):  # type: ignore[no-untyped-def]
-    """ZNCC of a patch with one source where ``warp`` says that it shows it."""
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def fetch(sources, s, place, patch, room):  # type: ignore[no-untyped-def]
+    """Bring a patch's samples of a source into the room, where ``warp`` says that it shows them.
+
+    Returns the brightness in its middle, of which the samples' differ little.
+    """
     _, u, v, ux, uy, vx, vy, _, _ = place
-    width = np.uint64(sources.pictures.shape[2])
-    flat = sources.pictures.reshape(-1)
     column, row = int(u), int(v)
-    start = (s * sources.pictures.shape[1] + row - SHIFT) * sources.pictures.shape[2]
-    start += column - SHIFT
-    fu, fv = np.float32(u - column + SHIFT), np.float32(v - row + SHIFT)
+    fu, fv = np.float32(u - column + _SHIFT), np.float32(v - row + _SHIFT)
     ux, uy, vx, vy = np.float32(ux), np.float32(uy), np.float32(vx), np.float32(vy)
-    mean, square, both = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    middle = sources.pictures[s, row, column]
     for i in range(len(patch.near)):
         dx, dy = np.float32(patch.across[i]), np.float32(patch.along[i])
-        a, b = fu + ux * dx + uy * dy, fv + vx * dx + vy * dy
-        c, r = np.int32(a), np.int32(b)
-        fx, fy = a - np.float32(c), b - np.float32(r)
-        at = np.uint64(start + r * np.int64(width) + c)
-        first, second = flat[at], flat[at + np.uint64(1)]
-        third, fourth = flat[at + width], flat[at + width + np.uint64(1)]
-        top = first + fx * (second - first)
-        value = top + fy * (third + fx * (fourth - third) - top) - middle
-        weighted = weights[i] * value
+        x, y = fu + ux * dx + uy * dy, fv + vx * dx + vy * dy
+        c, r = np.int32(x), np.int32(y)
+        room.part[0, i], room.part[1, i] = x - np.float32(c), y - np.float32(r)
+        room.at[i] = r * np.int32(sources.width) + c
+    layer, wide = np.uint64(s), np.uint64(sources.width)
+    start = (row - _SHIFT) * sources.width + column - _SHIFT
+    for i in range(len(patch.near)):
+        at = np.uint64(start + np.int64(room.at[i]))
+        room.pairs[0, i] = sources.pairs[layer, at]
+        room.pairs[1, i] = sources.pairs[layer, at + wide]
+    middle = np.uint64(row * sources.width + column)
+    return np.float32(np.int32(sources.pairs[layer, middle] & _LOW))
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def corners(room, i):  # type: ignore[no-untyped-def]
+    """The four pixels around a sample, of 65535: two above, two below."""
+    upper, lower = room.pairs[0, i], room.pairs[1, i]
+    return (
+        np.float32(np.int32(upper & _LOW)),
+        np.float32(np.int32(upper >> np.uint32(16))),
+        np.float32(np.int32(lower & _LOW)),
+        np.float32(np.int32(lower >> np.uint32(16))),
+    )
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def compare(sources, s, place, patch, room):  # type: ignore[no-untyped-def]
+    """ZNCC of a patch with one source where ``warp`` says that it shows it."""
+    middle = fetch(sources, s, place, patch, room)
+    mean, square, both = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for i in range(len(patch.near)):
+        first, second, third, fourth = corners(room, i)
+        top = first + room.part[0, i] * (second - first)
+        low = third + room.part[0, i] * (fourth - third)
+        value = top + room.part[1, i] * (low - top) - middle
+        weighted = room.own[1, i] * value
         mean += weighted
         square += weighted * value
-        both += weighted * values[i]
-    return both / np.float32(np.sqrt(max(square - mean * mean, np.float32(1e-10))))
+        both += weighted * room.own[0, i]
+    return both / np.float32(np.sqrt(max(square - mean * mean, LEAST)))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
 def cube_step(reference, row, column, sources, s, place):  # type: ignore[no-untyped-def]
     """Change of inverse depth that brings the cube coordinates together, and trust in it."""
     trust = reference.trust[row, column]

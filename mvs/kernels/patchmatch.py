@@ -15,6 +15,7 @@ from mvs.kernels.patches import (
     Sources,
     compare,
     cube_step,
+    make_room,
     read_patch,
     warp,
 )
@@ -68,81 +69,78 @@ def propagate(
         _propagate(reference, sources, planes, cost, patch, parity)
 
 
-@numba.njit(cache=True, fastmath=FAST)
-def _cost(reference, row, column, sources, w, wx, wy, patch, flat, values, weights, likeness):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def _cost(reference, row, column, sources, plane, patch, flat, room):  # type: ignore[no-untyped-def]
     """Mean of 1 - ZNCC over the best sources, and what the cube coordinates add."""
+    w, wx, wy = plane
     seen = reference.seen[row, column]
+    for k in range(patch.n_best):
+        room.likeness[k] = np.float32(-1.0)
     n_shown, n = 0, 0
     off, trusted = 0.0, 0.0
-    for s in range(len(sources.pictures)):
+    for s in range(len(sources.pairs)):
         if not (seen >> np.uint64(s)) & np.uint64(1):
             continue
         place = warp(sources, s, column + 0.5, row + 0.5, w, wx, wy, patch.radius)
-        likeness[n] = np.float32(-1.0)
+        new = np.float32(-1.0)
         if place[0]:
-            likeness[n] = compare(sources, s, place, patch, values, weights)
+            new = compare(sources, s, place, patch, room)
             n_shown += 1
             if flat > 0:
                 step, trust = cube_step(reference, row, column, sources, s, place)
                 pixels = abs(step) * np.sqrt(place[7] ** 2 + place[8] ** 2)
                 off += trust * min(pixels / _CUBE_OFF, 1.0)
                 trusted += 1.0
+        # The best so far, the most alike first; without branches, which would be guessed wrong.
+        for k in range(patch.n_best):
+            kept = room.likeness[k]
+            room.likeness[k] = max(kept, new)
+            new = min(kept, new)
         n += 1
     if n_shown == 0:
         return NOTHING, np.float32(0.0)
     total = np.float32(0.0)
     n_best = min(patch.n_best, n)
-    for _ in range(n_best):
-        best = 0
-        for k in range(1, n):
-            if likeness[k] > likeness[best]:
-                best = k
-        total += 1 - likeness[best]
-        likeness[best] = np.float32(-3.0)
+    for k in range(n_best):
+        total += 1 - room.likeness[k]
     extra = np.float32(flat * _CUBE_COST * off / max(trusted, 1.0))
     return total / np.float32(n_best), extra
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 def _shift(sources, seen, row, column, w, radius):  # type: ignore[no-untyped-def]
     """Pixels that a pixel moves by in the source that moves most, per unit of inverse depth."""
     most = 0.0
-    for s in range(len(sources.pictures)):
+    for s in range(len(sources.pairs)):
         if (seen >> np.uint64(s)) & np.uint64(1):
             place = warp(sources, s, column + 0.5, row + 0.5, w, 0.0, 0.0, radius)
             most = max(most, np.sqrt(place[7] ** 2 + place[8] ** 2))
     return most
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def _score(reference, sources, planes, patch, cost):  # type: ignore[no-untyped-def]
     height, width = reference.picture.shape
-    n = len(patch.near)
     for row in prange(height):
-        values, weights = np.empty(n, np.float32), np.empty(n, np.float32)
-        likeness = np.empty(len(sources.pictures), np.float32)
+        room = make_room(len(patch.near), len(sources.pairs))
         for column in range(width):
             if not reference.mask[row, column]:
                 continue
-            read_patch(reference.picture, row, column, patch, values, weights)
-            w, wx, wy = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
-            cost[row, column] = _cost(
-                reference, row, column, sources, w, wx, wy, patch, 0.0, values, weights, likeness
-            )[0]
+            read_patch(reference.picture, row, column, patch, room)
+            plane = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
+            cost[row, column] = _cost(reference, row, column, sources, plane, patch, 0.0, room)[0]
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore[no-untyped-def]
     height, width = reference.picture.shape
     mask = reference.mask
-    n = len(patch.near)
     for row in prange(height):
-        values, weights = np.empty(n, np.float32), np.empty(n, np.float32)
-        likeness = np.empty(len(sources.pictures), np.float32)
+        room = make_room(len(patch.near), len(sources.pairs))
         for column in range((row + parity) % 2, width, 2):
             if not mask[row, column] or not reference.seen[row, column]:
                 continue
-            variance = read_patch(reference.picture, row, column, patch, values, weights)
+            variance = read_patch(reference.picture, row, column, patch, room)
             # How little the picture says; there the cube has a say.
             flat = patch.noise * patch.noise / (variance + patch.noise * patch.noise)
             if patch.cube == 0 or flat < _FLAT:
@@ -150,20 +148,8 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
             w, wx, wy = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
             best, best_extra = cost[row, column], np.float32(0.0)
             if flat > 0:
-                best_extra = _cost(
-                    reference,
-                    row,
-                    column,
-                    sources,
-                    w,
-                    wx,
-                    wy,
-                    patch,
-                    flat,
-                    values,
-                    weights,
-                    likeness,
-                )[1]
+                own = _cost(reference, row, column, sources, (w, wx, wy), patch, flat, room)
+                best_extra = own[1]
             low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
             shift = _shift(sources, reference.seen[row, column], row, column, w, patch.radius)
             for k in range(len(OFFSETS)):
@@ -182,20 +168,7 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 move += patch.radius * abs(wy - planes[row, column, 2])
                 if move * shift < _SAME:
                     continue
-                new, extra = _cost(
-                    reference,
-                    row,
-                    column,
-                    sources,
-                    w,
-                    wx,
-                    wy,
-                    patch,
-                    flat,
-                    values,
-                    weights,
-                    likeness,
-                )
+                new, extra = _cost(reference, row, column, sources, (w, wx, wy), patch, flat, room)
                 if new + extra < best + best_extra:
                     best, best_extra = new, extra
                     planes[row, column, 0] = w

@@ -45,7 +45,7 @@ def visible_sources(
     return seen
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def _see(planes, mask, sources, buffers, scale, tolerance, radius, n_wanted, seen):  # type: ignore[no-untyped-def]
     height, width = mask.shape
     for row in prange(height):
@@ -59,8 +59,8 @@ def _see(planes, mask, sources, buffers, scale, tolerance, radius, n_wanted, see
                 shown, u, v, _, _, _, _, _, _ = warp(sources, s, x, y, w, wx, wy, radius)
                 if not shown:
                     continue
-                m, t = sources.rotations[s], sources.translations[s]
-                z = (m[2, 0] * x + m[2, 1] * y + m[2, 2] + w * t[2]) / w
+                m, t = sources.rotations, sources.translations
+                z = (m[s, 2, 0] * x + m[s, 2, 1] * y + m[s, 2, 2] + w * t[s, 2]) / w
                 r, c = int((v + 0.5) * scale), int((u + 0.5) * scale)
                 if r >= buffers.shape[1] or c >= buffers.shape[2]:
                     continue

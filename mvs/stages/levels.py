@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from mvs.kernels.patches import pack_pairs, unpack_pairs
 from mvs.stages.shots import Shots
 from mvs.types import BoolArray, ByteArray, FloatArray, Mesh
 
@@ -114,18 +116,19 @@ class Pictures:
 
     def __init__(self, images: Sequence[ByteArray], scale: float, n_kept: int) -> None:
         self._images, self._scale, self._n_kept = images, scale, n_kept
-        self._kept: dict[int, list[FloatArray]] = {}
+        self._kept: dict[int, list[npt.NDArray[np.uint32]]] = {}
 
-    def of(self, view: int, level: int) -> FloatArray:
-        """(H, W) float32, 1 is white; each level has half the resolution of the one before."""
+    def of(self, view: int, level: int) -> npt.NDArray[np.uint32]:
+        """(H, W) of ``pack_pairs``; each level has half the resolution of the one before."""
         levels = self._kept.pop(view, None)
         if levels is None:
             gray = cv2.cvtColor(self._images[view].astype(np.float32), cv2.COLOR_RGB2GRAY)
-            levels = [np.asarray(gray, np.float32) / np.float32(255)]
+            picture = np.asarray(gray, np.float32) / np.float32(255)
             for _ in range(round(-np.log2(self._scale))):
-                levels = [halve_picture(levels[0])]
+                picture = halve_picture(picture)
+            levels = [pack_pairs(picture)]
         while len(levels) <= level:
-            levels.append(halve_picture(levels[-1]))
+            levels.append(pack_pairs(halve_picture(unpack_pairs(levels[-1]))))
         self._kept[view] = levels
         while len(self._kept) > self._n_kept:
             del self._kept[next(iter(self._kept))]

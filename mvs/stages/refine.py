@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from calib.camera import Camera
-from mvs.kernels.patches import Patch, Reference, Sources, make_patch
+from mvs.kernels.patches import Patch, Reference, Sources, make_patch, unpack_pairs
 from mvs.kernels.patchmatch import propagate, score_planes
 from mvs.kernels.sharpen import sharpen
 from mvs.kernels.visible import visible_sources
 from mvs.stages.levels import COARSEST, Pictures, Start, double, halve_picture
 from mvs.stages.shots import Shots, part_camera
 from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray, IntArray, Mesh
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -208,8 +212,8 @@ def _refine_view(
     camera = shots.cameras[view]
     top, left = start.corner
     height, width = start.planes[0].shape[:2]
-    own = [pictures.of(view, 0)[round(top * start.scale) :, round(left * start.scale) :]]
-    own[0] = own[0][:height, :width]
+    part = pictures.of(view, 0)[round(top * start.scale) :, round(left * start.scale) :]
+    own = [unpack_pairs(part[:height, :width])]
     for _ in start.planes[1:]:
         own.append(halve_picture(own[-1]))
     found, place = start.planes[-1], camera
@@ -269,7 +273,7 @@ def _solve(
 def _sources(
     place: Camera,
     others: Sequence[Camera],
-    pictures: Sequence[FloatArray],
+    pictures: Sequence[npt.NDArray[np.uint32]],
     cube_maps: Sequence[CubeMap],
     scale: float,
 ) -> Sources:
@@ -286,8 +290,10 @@ def _sources(
     if cube_maps:
         maps, trust = [m.coords for m in cube_maps], [_trust(m) for m in cube_maps]
         to_maps = [_to_map(m.image_from_map, scale) for m in cube_maps]
+    pairs = _stack(pictures)
     return Sources(
-        _stack(pictures),
+        pairs.reshape(len(pairs), -1),
+        pairs.shape[2],
         sizes,
         np.stack(rotations),
         np.stack(translations),
@@ -306,10 +312,10 @@ def _to_map(image_from_map: DoubleArray, scale: float) -> DoubleArray:
 _NO_CUBE = np.zeros((0, 0, 3), np.float32)
 
 
-def _stack(layers: Sequence[FloatArray]) -> FloatArray:
+def _stack(layers: Sequence[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
     """Layers of different sizes, filled up with zeros."""
     size = np.max([layer.shape for layer in layers], axis=0)
-    stack = np.zeros((len(layers), *size), np.float32)
+    stack = np.zeros((len(layers), *size), layers[0].dtype)
     for whole, layer in zip(stack, layers, strict=True):
         whole[: layer.shape[0], : layer.shape[1]] = layer
     return stack

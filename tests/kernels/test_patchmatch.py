@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mvs.kernels.patches import Reference, Sources, make_patch
+from mvs.kernels.patches import Reference, Sources, make_patch, pack_pairs, unpack_pairs
 from mvs.kernels.patchmatch import propagate, score_planes
 from mvs.kernels.sharpen import sharpen
 
@@ -38,6 +38,14 @@ def picture(rotation, center, bald=-1.0):
     return texture(center + along[..., None] * rays, bald).astype(np.float32)
 
 
+def pack(pictures):
+    return np.stack([pack_pairs(picture).ravel() for picture in pictures])
+
+
+def unpack(sources):
+    return np.stack([unpack_pairs(pairs).reshape(SIZE, SIZE) for pairs in sources.pairs])
+
+
 def make_world(bald=-1.0):
     """Reference picture, sources and the true planes."""
     (_, _), *others = poses()
@@ -52,7 +60,14 @@ def make_world(bald=-1.0):
     true[..., 1:] = gradient[:2]
     none = np.zeros((1, 0, 0, 3), np.float32)
     sources = Sources(
-        np.stack(pictures[1:]), sizes, rotations, translations, none, none[..., 0], np.zeros((1, 4))
+        pack(pictures[1:]),
+        SIZE,
+        sizes,
+        rotations,
+        translations,
+        none,
+        none[..., 0],
+        np.zeros((1, 4)),
     )
     return pictures[0], sources, true.astype(np.float32)
 
@@ -106,7 +121,7 @@ def slow_cost(reference, sources, plane, row, column, patch, place=linear):
     off = (own - reference[row, column]) / patch.contrast
     weight = np.exp(-0.5 * distance / patch.spread**2) / (1 + off**2) ** 2
     costs = []
-    for s, image in enumerate(sources.pictures):
+    for s, image in enumerate(unpack(sources)):
         other = []
         for dx, dy in samples:
             u, v = place(sources, s, plane.astype(float), row, column, dx, dy)
@@ -159,7 +174,7 @@ def test_gain_and_bias_of_a_source_do_not_matter(world):
     reference, sources, true = world
     planes = true * np.float32(1.01)
     before = score_planes(view(reference, inner(), limits_of(planes)), sources, planes, PATCH)
-    changed = sources._replace(pictures=sources.pictures * np.float32(0.6) + np.float32(0.1))
+    changed = sources._replace(pairs=pack(unpack(sources) * np.float32(0.6) + np.float32(0.1)))
     after = score_planes(view(reference, inner(), limits_of(planes)), changed, planes, PATCH)
     np.testing.assert_allclose(after[inner()], before[inner()], atol=2e-3)
 
@@ -253,9 +268,9 @@ def test_patches_that_leave_every_source_cost_the_most(world):
 def test_sources_that_do_not_show_a_pixel_have_no_say(world):
     """The third source's picture is noise; where it is not asked, nothing changes."""
     reference, sources, true = world
-    pictures = sources.pictures.copy()
+    pictures = unpack(sources)
     pictures[2] = np.random.default_rng(3).random(pictures[2].shape)
-    noisy = sources._replace(pictures=pictures)
+    noisy = sources._replace(pairs=pack(pictures))
     planes = true * np.float32(1.01)
     two = view(reference, inner(), limits_of(true), seen=0b011)
     assert np.array_equal(
