@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mvs.network.checkpoint import load_checkpoint, load_strict
 from mvs.network.network_embedder import NetworkEmbedder, Prediction
-from mvs.types import ByteArray, Embedder
+from mvs.types import BoolArray, ByteArray, Embedder
 
 KIND = "compact"
 WEIGHTS = Path(__file__).parent / "weights" / "compact.safetensors"
@@ -181,7 +181,12 @@ def load_compact(weights: Path | None = None, device: str = "cpu") -> Embedder:
     network = CompactNetwork(config)
     load_strict(network, tensors, path)
     network.eval().to(device=device)
-    return NetworkEmbedder(KIND, partial(predict, network), crop_size(config))
+    return NetworkEmbedder(
+        KIND,
+        partial(predict, network),
+        crop_size(config),
+        predict_mask=partial(predict_mask, network),
+    )
 
 
 def crop_size(config: CompactConfig) -> int:
@@ -198,8 +203,7 @@ def predict(network: CompactNetwork, crop: ByteArray) -> Prediction:
     The mean of its answers to the crop and, turned back, to the crop's mirror image.
     Confidence is 1 / (1 + variance / 0.01^2): a half where the expected error is 1 % of the cube.
     """
-    device = network.head.weight.device
-    picture = torch.from_numpy(np.ascontiguousarray(crop)).to(device).permute(2, 0, 1)[None].float()
+    picture = _batch_of(crop, network)
     both = torch.cat([picture, picture.flip(3)])
     plain, mirrored = network(both.contiguous(memory_format=torch.channels_last))
     mirrored = mirrored.flip(2)
@@ -211,3 +215,15 @@ def predict(network: CompactNetwork, crop: ByteArray) -> Prediction:
     confidence = 1 / (1 + variance / np.float32(_HALF_CONFIDENCE**2))
     normals = F.normalize(out[NORMALS], dim=0).permute(1, 2, 0).contiguous().numpy()
     return Prediction(coords, confidence.astype(np.float32), out[MASK].numpy() > 0, normals)
+
+
+def predict_mask(network: CompactNetwork, crop: ByteArray) -> BoolArray:
+    """The head's mask (S, S) of a crop (S, S, 3) uint8, without its mirror image: half the time."""
+    out = network(_batch_of(crop, network).contiguous(memory_format=torch.channels_last))[:, MASK]
+    whole = F.interpolate(out[:, None], scale_factor=2.0, mode="bilinear")[0, 0].cpu()
+    return np.asarray(whole.numpy() > 0)
+
+
+def _batch_of(crop: ByteArray, network: CompactNetwork) -> Tensor:
+    device = network.head.weight.device
+    return torch.from_numpy(np.ascontiguousarray(crop)).to(device).permute(2, 0, 1)[None].float()
