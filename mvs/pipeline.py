@@ -69,7 +69,7 @@ PRESETS = {
 }
 # What refinement starts from: a mesh of the cube matches, or of sparse points, closed generously;
 # from the latter depths are sought all over the object.
-_COARSE_MESH = MeshOptions(depth=8, max_distance=6.0)
+_COARSE_MESH = MeshOptions(depth=7, max_distance=6.0)
 _SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
 _SPARSE_REACH = 0.4
 
@@ -147,6 +147,7 @@ def _stages(
                 wanted = dataclasses.replace(wanted, cube=0.0, reach=_SPARSE_REACH)
             else:
                 cloud = extend(cloud, shots, options.extend)
+                cloud = cloud.rows(shots.holds(cloud.points))
             surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
             maps = refine(surface, shots, wanted, step)
             cloud = _confirmed(maps, cloud, shots, options, output, run)
@@ -178,6 +179,9 @@ def _confirmed(
         run.report.warnings.append(f"not refined, millimetres are all there is: {error}")
         run.count(refined_points=0)
         return coarse
+    # A few stray points would stretch Poisson's octree, and its cells with it.
+    near = shots.holds(cloud.points)
+    cloud, seen = cloud.rows(near), seen[near]
     run.count(refined_points=len(cloud))
     _warn_of_odd_views(maps, shots, run.report)
     run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))

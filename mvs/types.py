@@ -6,7 +6,7 @@ convention. Cube coordinates are called ``coords`` in code and ``u v w`` in file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -108,6 +108,10 @@ class PointCloud:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def rows(self, chosen: BoolArray) -> PointCloud:
+        """Some of the points."""
+        return PointCloud(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,12 @@ def make_patch(
     smoothness: float,
     cube: float = 0.0,
 ) -> Patch:
-    """A square patch with samples every ``step`` pixels from its middle.
+    """A round patch with samples every ``step`` pixels from its middle.
+
+    Samples without weight fill it up to a multiple of eight, which are worked on together.
 
     Args:
-        radius: of the square, pixels.
+        radius: of the patch, pixels.
         step: between the samples, pixels.
         spread: standard deviation of the weight over distance, pixels.
         contrast: difference in brightness at which a sample's weight is a quarter.
@@ -130,7 +132,11 @@ def make_patch(
     reach = radius // step * step
     offsets = np.arange(-reach, reach + 1, step, dtype=np.int32)
     along, across = (a.ravel() for a in np.meshgrid(offsets, offsets, indexing="ij"))
+    inside = across**2 + along**2 <= radius**2
+    rest = (0, -int(inside.sum()) % 8)
+    across, along = np.pad(across[inside], rest), np.pad(along[inside], rest)
     near = np.exp(-0.5 * (across**2 + along**2) / spread**2).astype(np.float32)
+    near[len(near) - rest[1] :] = 0
     numbers = (float(spread), float(contrast), n_best, float(noise), float(smoothness), float(cube))
     return Patch(across, along, near, radius, *numbers)
 

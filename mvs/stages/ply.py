@@ -29,10 +29,7 @@ def write_ply(stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None
         cloud: the vertices.
         faces: (F, 3) int32, None for a cloud.
     """
-    elements = [PlyElement.describe(_vertex_table(cloud), "vertex")]
-    if faces is not None:
-        elements.append(_face_element(faces))
-    PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).write(stream)
+    _write(stream, _vertex_table(cloud), faces)
 
 
 def read_ply(path: Path) -> tuple[PointCloud, IntArray | None]:
@@ -94,17 +91,25 @@ def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntA
     table = np.empty(len(next(iter(vertex.values()))), [(n, v.dtype) for n, v in vertex.items()])
     for name, values in vertex.items():
         table[name] = values
-    elements = [PlyElement.describe(table, "vertex"), _face_element(faces)]
-    PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).write(stream)
+    _write(stream, table, faces)
 
 
-def _face_element(faces: IntArray) -> PlyElement:
-    table = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
-    table["vertex_indices"] = faces
-    return PlyElement.describe(table, "face", len_types={"vertex_indices": "u1"})
+def _write(stream: BinaryIO, vertex: npt.NDArray[np.void], faces: IntArray | None) -> None:
+    """The header by plyfile; the rows as they are, since plyfile writes lists one by one."""
+    elements = [PlyElement.describe(vertex, "vertex")]
+    if faces is not None:
+        table = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
+        elements.append(PlyElement.describe(table, "face", len_types={"vertex_indices": "u1"}))
+    header = PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).header
+    stream.write(header.encode("ascii") + b"\n")
+    stream.write(vertex.astype(vertex.dtype.newbyteorder("<"), copy=False).tobytes())
+    if faces is not None:
+        rows = np.empty(len(faces), [("n", "u1"), ("corners", "<i4", (3,))])
+        rows["n"], rows["corners"] = 3, faces
+        stream.write(rows.tobytes())
 
 
-def _vertex_table(cloud: PointCloud) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+def _vertex_table(cloud: PointCloud) -> npt.NDArray[np.void]:
     place = "<f8" if _needs_double(cloud) else "<f4"
     fields = [(name, place) for name in "xyz"]
     fields += [(name, "<f4") for name in ("nx", "ny", "nz")]

@@ -12,6 +12,9 @@ from calib.camera import Camera
 from mvs.kernels.raster import rasterise
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
 
+# Radii of the head from its middle; what is farther away is no part of it.
+_FAR = 1.5
+
 
 @dataclass(frozen=True)
 class Shots:
@@ -43,6 +46,10 @@ class Shots:
         camera = self.cameras[view]
         distance = float(np.linalg.norm(camera.center - self.center))
         return distance / float(camera.K[0, 0])
+
+    def holds(self, points: DoubleArray) -> BoolArray:
+        """Which points (N, 3) are near enough to the head to be of it."""
+        return np.asarray(np.linalg.norm(points - self.center, axis=1) <= _FAR * self.radius)
 
     def mask(self, view: int, scale: float) -> BoolArray:
         """The mask at a part of the resolution; any pixel that may show the head counts."""

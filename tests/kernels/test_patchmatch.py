@@ -115,7 +115,8 @@ def linear(sources, s, plane, row, column, dx, dy):
 
 def slow_cost(reference, sources, plane, row, column, patch, place=linear):
     """1 - ZNCC, mean over the best sources, sample by sample."""
-    samples = list(zip(patch.across.tolist(), patch.along.tolist(), strict=True))
+    weighed = patch.near > 0
+    samples = list(zip(patch.across[weighed].tolist(), patch.along[weighed].tolist(), strict=True))
     own = np.array([reference[row + dy, column + dx] for dx, dy in samples], float)
     distance = np.array([dx * dx + dy * dy for dx, dy in samples])
     off = (own - reference[row, column]) / patch.contrast
