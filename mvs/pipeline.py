@@ -59,17 +59,19 @@ class PipelineOptions:
 # How good and how slow: draft leaves out refinement; the others sharpen depths to tenths.
 PRESETS = {
     "draft": PipelineOptions(),
-    "fast": PipelineOptions(refine=RefineOptions(max_size=600), mesh=MeshOptions(depth=8)),
+    "fast": PipelineOptions(
+        refine=RefineOptions(every=2, coarse_steps="SPS", steps="SPS"), mesh=MeshOptions(depth=8)
+    ),
     "balanced": PipelineOptions(refine=RefineOptions(), mesh=MeshOptions(depth=8)),
     "best": PipelineOptions(
-        refine=RefineOptions(max_size=2400, n_sources=6, steps="SPSPS"),
+        refine=RefineOptions(max_size=2400, n_sources=6, n_candidates=12),
         confirm=ConfirmOptions(voxel=1.0),
         mesh=MeshOptions(depth=9),
     ),
 }
 # What refinement starts from: a mesh of the cube matches, or of sparse points, closed generously;
 # from the latter depths are sought all over the object.
-_COARSE_MESH = MeshOptions(depth=7, max_distance=6.0)
+_COARSE_MESH = MeshOptions(depth=6, max_distance=6.0)
 _SPARSE_MESH = MeshOptions(max_distance=20.0, max_hole=1.0, min_piece=0.0)
 _SPARSE_REACH = 0.4
 

@@ -34,11 +34,12 @@ LEAST = np.float32(0.5)
 
 
 class Reference(NamedTuple):
-    """The picture whose pixels get planes.
+    """The picture whose pixels get planes: all, or every so many in both directions.
 
     Attributes:
-        picture: (H, W) float32 brightness.
-        mask: (H, W) pixels that count.
+        picture: float32 brightness, ``stride`` times as high and wide as what follows, or more.
+        stride: pixels of the picture from one plane to the next; see ``middle``.
+        mask: (H, W) planes that count.
         seen: (H, W) uint64 bit set of the sources that show a pixel.
         limits: (H, W, 2) float32 lowest and highest inverse depth.
         coords: (H, W, 3) float32 cube coordinates; (0, 0, 3) for none.
@@ -46,6 +47,7 @@ class Reference(NamedTuple):
     """
 
     picture: FloatArray
+    stride: int
     mask: BoolArray
     seen: npt.NDArray[np.uint64]
     limits: FloatArray
@@ -187,11 +189,20 @@ def unpack_pairs(pairs: npt.NDArray[np.uint32]) -> FloatArray:
     return np.asarray((pairs & _LOW) / np.float32(_WHITE), np.float32)
 
 
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def middle(reference, row, column):  # type: ignore[no-untyped-def]
+    """Row and column in the picture of the pixel that a plane belongs to."""
+    stride = reference.stride
+    return row * stride + stride // 2, column * stride + stride // 2
+
+
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
-def read_patch(picture, row, column, patch, room):  # type: ignore[no-untyped-def]
+def read_patch(reference, row, column, patch, room):  # type: ignore[no-untyped-def]
     """The reference patch: weights of sum 1, values of mean 0 and variance 1; its variance."""
+    picture = reference.picture
     height, width = picture.shape
-    middle = picture[row, column]
+    row, column = middle(reference, row, column)
+    center = picture[row, column]
     per = np.float32(1.0 / patch.contrast)
     n = len(patch.near)
     one = np.float32(1.0)
@@ -199,7 +210,7 @@ def read_patch(picture, row, column, patch, room):  # type: ignore[no-untyped-de
     for i in range(n):
         r = min(max(row + patch.along[i], 0), height - 1)
         c = min(max(column + patch.across[i], 0), width - 1)
-        value = picture[r, c] - middle
+        value = picture[r, c] - center
         off = value * per
         # Falls like a bell, without an exponential.
         bell = one / (one + off * off)
@@ -271,8 +282,8 @@ def fetch(sources, s, place, patch, room):  # type: ignore[no-untyped-def]
         at = np.uint64(start + np.int64(room.at[i]))
         room.pairs[0, i] = sources.pairs[layer, at]
         room.pairs[1, i] = sources.pairs[layer, at + wide]
-    middle = np.uint64(row * sources.width + column)
-    return np.float32(np.int32(sources.pairs[layer, middle] & _LOW))
+    center = np.uint64(row * sources.width + column)
+    return np.float32(np.int32(sources.pairs[layer, center] & _LOW))
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
@@ -290,13 +301,13 @@ def corners(room, i):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 def compare(sources, s, place, patch, room):  # type: ignore[no-untyped-def]
     """ZNCC of a patch with one source where ``warp`` says that it shows it."""
-    middle = fetch(sources, s, place, patch, room)
+    center = fetch(sources, s, place, patch, room)
     mean, square, both = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for i in range(len(patch.near)):
         first, second, third, fourth = corners(room, i)
         top = first + room.part[0, i] * (second - first)
         low = third + room.part[0, i] * (fourth - third)
-        value = top + room.part[1, i] * (low - top) - middle
+        value = top + room.part[1, i] * (low - top) - center
         weighted = room.own[1, i] * value
         mean += weighted
         square += weighted * value

@@ -16,6 +16,7 @@ from mvs.kernels.patches import (
     compare,
     cube_step,
     make_room,
+    middle,
     read_patch,
     warp,
 )
@@ -48,7 +49,7 @@ def score_planes(
     Returns:
         (H, W) float32 in [0, 2]; 2 off the mask and where no source shows the pixel.
     """
-    cost = np.full(reference.picture.shape, NOTHING, np.float32)
+    cost = np.full(reference.mask.shape, NOTHING, np.float32)
     _score(reference, sources, planes, patch, cost)
     return cost
 
@@ -74,6 +75,7 @@ def _cost(reference, row, column, sources, plane, patch, flat, room):  # type: i
     """Mean of 1 - ZNCC over the best sources, and what the cube coordinates add."""
     w, wx, wy = plane
     seen = reference.seen[row, column]
+    y, x = middle(reference, row, column)
     for k in range(patch.n_best):
         room.likeness[k] = np.float32(-1.0)
     n_shown, n = 0, 0
@@ -81,7 +83,7 @@ def _cost(reference, row, column, sources, plane, patch, flat, room):  # type: i
     for s in range(len(sources.pairs)):
         if not (seen >> np.uint64(s)) & np.uint64(1):
             continue
-        place = warp(sources, s, column + 0.5, row + 0.5, w, wx, wy, patch.radius)
+        place = warp(sources, s, x + 0.5, y + 0.5, w, wx, wy, patch.radius)
         new = np.float32(-1.0)
         if place[0]:
             new = compare(sources, s, place, patch, room)
@@ -108,39 +110,41 @@ def _cost(reference, row, column, sources, plane, patch, flat, room):  # type: i
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
-def _shift(sources, seen, row, column, w, radius):  # type: ignore[no-untyped-def]
+def _shift(reference, row, column, sources, w, radius):  # type: ignore[no-untyped-def]
     """Pixels that a pixel moves by in the source that moves most, per unit of inverse depth."""
     most = 0.0
+    seen = reference.seen[row, column]
+    y, x = middle(reference, row, column)
     for s in range(len(sources.pairs)):
         if (seen >> np.uint64(s)) & np.uint64(1):
-            place = warp(sources, s, column + 0.5, row + 0.5, w, 0.0, 0.0, radius)
+            place = warp(sources, s, x + 0.5, y + 0.5, w, 0.0, 0.0, radius)
             most = max(most, np.sqrt(place[7] ** 2 + place[8] ** 2))
     return most
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
 def _score(reference, sources, planes, patch, cost):  # type: ignore[no-untyped-def]
-    height, width = reference.picture.shape
+    height, width = reference.mask.shape
     for row in prange(height):
         room = make_room(len(patch.near), len(sources.pairs))
         for column in range(width):
             if not reference.mask[row, column]:
                 continue
-            read_patch(reference.picture, row, column, patch, room)
+            read_patch(reference, row, column, patch, room)
             plane = planes[row, column, 0], planes[row, column, 1], planes[row, column, 2]
             cost[row, column] = _cost(reference, row, column, sources, plane, patch, 0.0, room)[0]
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
 def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore[no-untyped-def]
-    height, width = reference.picture.shape
+    height, width = reference.mask.shape
     mask = reference.mask
     for row in prange(height):
         room = make_room(len(patch.near), len(sources.pairs))
         for column in range((row + parity) % 2, width, 2):
             if not mask[row, column] or not reference.seen[row, column]:
                 continue
-            variance = read_patch(reference.picture, row, column, patch, room)
+            variance = read_patch(reference, row, column, patch, room)
             # How little the picture says; there the cube has a say.
             flat = patch.noise * patch.noise / (variance + patch.noise * patch.noise)
             if patch.cube == 0 or flat < _FLAT:
@@ -151,7 +155,7 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 own = _cost(reference, row, column, sources, (w, wx, wy), patch, flat, room)
                 best_extra = own[1]
             low, high = reference.limits[row, column, 0], reference.limits[row, column, 1]
-            shift = _shift(sources, reference.seen[row, column], row, column, w, patch.radius)
+            shift = _shift(reference, row, column, sources, w, patch.radius)
             for k in range(len(OFFSETS)):
                 r, c = row + OFFSETS[k, 0], column + OFFSETS[k, 1]
                 if not (0 <= r < height and 0 <= c < width and mask[r, c]):
@@ -160,7 +164,8 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
                 if cost[r, c] > best + np.float32(0.1):
                     continue
                 wx, wy = planes[r, c, 1], planes[r, c, 2]
-                w = planes[r, c, 0] + wx * (column - c) + wy * (row - r)
+                away = wx * (column - c) + wy * (row - r)
+                w = planes[r, c, 0] + reference.stride * away
                 w = min(max(w, low), high)
                 # What moves the patch's corner by no more than this is left to Gauss-Newton.
                 move = abs(w - planes[row, column, 0])

@@ -15,6 +15,7 @@ from mvs.kernels.patches import (
     cube_step,
     fetch,
     make_room,
+    middle,
     read_patch,
     warp,
 )
@@ -57,7 +58,7 @@ def _normal_equations(sources, s, place, patch, room, system):  # type: ignore[n
     # Slopes are per pixel of shift, not per unit of inverse depth: of order 1.
     unit = np.sqrt(tu * tu + tv * tv) + 1e-30
     tu, tv = np.float32(tu / unit), np.float32(tv / unit)
-    middle = fetch(sources, s, place, patch, room)
+    center = fetch(sources, s, place, patch, room)
     zero = np.float32(0.0)
     f, ff, fr = zero, zero, zero
     g0, g1, g2, fg0, fg1, fg2 = zero, zero, zero, zero, zero, zero
@@ -70,7 +71,7 @@ def _normal_equations(sources, s, place, patch, room, system):  # type: ignore[n
         top, low = second - first, fourth - third
         left = third - first
         twist = low - top
-        value = first + fx * top + fy * (left + fx * twist) - middle
+        value = first + fx * top + fy * (left + fx * twist) - center
         slope = (top + fy * twist) * tu + (left + fx * twist) * tv
         weight = room.own[1, i]
         wv, ws = weight * value, weight * slope
@@ -119,15 +120,16 @@ def _normal_equations(sources, s, place, patch, room, system):  # type: ignore[n
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
 def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: ignore[no-untyped-def]
-    height, width = reference.picture.shape
+    height, width = reference.mask.shape
     for row in prange(height):
         room = make_room(len(patch.near), len(sources.pairs))
         system = np.empty(9)
         for column in range((row + parity) % 2, width, 2):
             if not reference.mask[row, column]:
                 continue
-            variance = read_patch(reference.picture, row, column, patch, room)
-            prior = _neighbors(planes, reference.mask, row, column)
+            variance = read_patch(reference, row, column, patch, room)
+            prior = _neighbors(planes, reference, row, column)
+            y, x = middle(reference, row, column)
             w = np.float64(planes[row, column, 0])
             wx, wy = np.float64(planes[row, column, 1]), np.float64(planes[row, column, 2])
             # A patch of noise alone has no say.
@@ -140,7 +142,7 @@ def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: 
                 for s in range(len(sources.pairs)):
                     if not (reference.seen[row, column] >> np.uint64(s)) & np.uint64(1):
                         continue
-                    place = warp(sources, s, column + 0.5, row + 0.5, w, wx, wy, patch.radius)
+                    place = warp(sources, s, x + 0.5, y + 0.5, w, wx, wy, patch.radius)
                     if not place[0]:
                         continue
                     _normal_equations(sources, s, place, patch, room, system)
@@ -166,14 +168,15 @@ def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: 
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _neighbors(planes, mask, row, column):  # type: ignore[no-untyped-def]
+def _neighbors(planes, reference, row, column):  # type: ignore[no-untyped-def]
     """Mean plane that the four neighbours see here; the pixel's own without any."""
     w, wx, wy, n = 0.0, 0.0, 0.0, 0
+    mask, half = reference.mask, 0.5 * reference.stride
     for k in range(4):
         r, c = row + OFFSETS[k, 0], column + OFFSETS[k, 1]
         if 0 <= r < planes.shape[0] and 0 <= c < planes.shape[1] and mask[r, c]:
             x, y = planes[r, c, 1], planes[r, c, 2]
-            w += planes[r, c, 0] + 0.5 * (x * (column - c) + y * (row - r))
+            w += planes[r, c, 0] + half * (x * (column - c) + y * (row - r))
             wx += x
             wy += y
             n += 1

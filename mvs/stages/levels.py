@@ -37,8 +37,13 @@ class Start:
     known: BoolArray
 
     @staticmethod
-    def of(surface: Mesh, shots: Shots, view: int, scale: float, grow_px: int) -> Start | None:
-        """What a view sees of the surface, and ``grow_px`` around; None if too little."""
+    def of(
+        surface: Mesh, shots: Shots, view: int, scale: float, grow_px: int, n_least: int
+    ) -> Start | None:
+        """What a view sees of the surface, and ``grow_px`` around; None if too little.
+
+        There are ``n_least`` levels at least.
+        """
         depth = shots.depth(view, scale, surface.vertices.points, surface.faces)
         mask = shots.mask(view, scale)
         covered = np.isfinite(depth) & mask
@@ -55,7 +60,7 @@ class Start:
             kernel = np.ones((2 * grow_px + 1,) * 2, np.uint8)
             wanted = (cv2.dilate(known.astype(np.uint8), kernel) > 0) & mask[part]
         planes = _fill(planes, known)
-        levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())))
+        levels = _pyramid(planes, wanted, float(np.sqrt(covered.sum())), n_least)
         return Start((int(top) * step, int(left) * step), scale, *levels, known)
 
 
@@ -91,11 +96,11 @@ def _fill(planes: FloatArray, known: BoolArray) -> FloatArray:
 
 
 def _pyramid(
-    planes: FloatArray, mask: BoolArray, across: float
+    planes: FloatArray, mask: BoolArray, across: float, n_least: int
 ) -> tuple[list[FloatArray], list[BoolArray]]:
     """Planes and masks of all levels, fine to coarse."""
     levels, masks = [planes], [mask]
-    while across / 2 ** (len(levels) - 1) > 1.5 * COARSEST:
+    while len(levels) < n_least or across / 2 ** (len(levels) - 1) > 1.5 * COARSEST:
         planes, mask = _halve(planes, mask)
         levels.append(planes)
         masks.append(mask)
@@ -156,3 +161,31 @@ def double(planes: FloatArray, size: tuple[int, ...]) -> FloatArray:
     result[..., 0] += parent[..., 1] * dx + parent[..., 2] * dy
     result[..., 1:] /= 2
     return np.ascontiguousarray(result)
+
+
+def to_pixels(planes: FloatArray, stride: int) -> FloatArray:
+    """Planes of blocks of pixels as planes of the pixels that stand for them.
+
+    Args:
+        planes: (H, W, 3) float32, inverse depths in the blocks' middles, slopes per block.
+        stride: pixels from block to block.
+
+    Returns:
+        (H, W, 3) float32, inverse depths in the pixels' middles, slopes per pixel; see ``middle``
+        in ``mvs/kernels/patches.py``.
+    """
+    moved = planes * np.array([1, 1 / stride, 1 / stride], np.float32)
+    moved[..., 0] += _past_middle(stride) * (moved[..., 1] + moved[..., 2])
+    return moved
+
+
+def from_pixels(planes: FloatArray, stride: int) -> FloatArray:
+    """What ``to_pixels`` undoes."""
+    moved = planes * np.array([1, stride, stride], np.float32)
+    moved[..., 0] -= _past_middle(stride) * (planes[..., 1] + planes[..., 2])
+    return moved
+
+
+def _past_middle(stride: int) -> np.float32:
+    """From a block's middle to that of the pixel that stands for it, pixels."""
+    return np.float32(stride // 2 + 0.5 - stride / 2)

@@ -20,7 +20,15 @@ from mvs.kernels.patches import Patch, Reference, Sources, make_patch, unpack_pa
 from mvs.kernels.patchmatch import propagate, score_planes
 from mvs.kernels.sharpen import sharpen
 from mvs.kernels.visible import visible_sources
-from mvs.stages.levels import COARSEST, Pictures, Start, double, halve_picture
+from mvs.stages.levels import (
+    COARSEST,
+    Pictures,
+    Start,
+    double,
+    from_pixels,
+    halve_picture,
+    to_pixels,
+)
 from mvs.stages.shots import Shots, part_camera
 from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray, IntArray, Mesh
 
@@ -47,6 +55,8 @@ class RefineOptions:
         cube: weight of the cube coordinates' agreement, likewise, on patches without contrast; a
             network's are a millimetre off or more, which the coarse surface has averaged already.
         max_size: pixels across the head at which the finest level stops.
+        every: pixels of the finest level from one depth to the next, 1 or 2; patches are read at
+            full resolution all the same.
         coarse_steps: what is done at each level but the finest: S sharpens, P propagates.
         steps: what is done at the finest level.
     """
@@ -65,8 +75,9 @@ class RefineOptions:
     smoothness: float = 0.06
     cube: float = 0.0
     max_size: int = 1200
+    every: int = 1
     coarse_steps: str = "SPSPS"
-    steps: str = "SPS"
+    steps: str = "SPSPS"
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_best <= self.n_sources <= self.n_candidates <= 64:
@@ -82,6 +93,8 @@ class RefineOptions:
                 f"radius and step must be positive and max_size at least {COARSEST}, got "
                 f"{self.radius}, {self.step} and {self.max_size}"
             )
+        if self.every not in (1, 2):
+            raise ValueError(f"every must be 1 or 2, got {self.every}")
         if not (self.smoothness >= 0 and self.cube >= 0):
             raise ValueError(f"smoothness and cube must not be negative, got {self.smoothness}")
         if set(self.coarse_steps + self.steps) - {"S", "P"}:
@@ -161,7 +174,7 @@ def refine(
     for view in range(len(shots)):
         found = None
         candidates = _choose_sources(shots.cameras, view, shots.center, options)
-        start = Start.of(surface, shots, view, scale, options.grow_px)
+        start = Start.of(surface, shots, view, scale, options.grow_px, options.every)
         if len(candidates) and start is not None:
             buffers = [half[other] for other in candidates]
             found = _refine_view(start, view, candidates, buffers, pictures, shots, options)
@@ -216,45 +229,62 @@ def _refine_view(
     own = [unpack_pairs(part[:height, :width])]
     for _ in start.planes[1:]:
         own.append(halve_picture(own[-1]))
-    found, place = start.planes[-1], camera
     cameras = [shots.cameras[s] for s in candidates]
     cube_maps = [shots.cube_maps[s] for s in candidates] if options.cube > 0 else []
     patch = options.patch(len(candidates))
     reach = options.reach * shots.radius
     # How far behind the buffer a place may seem because the surface is not yet right.
     tolerance = reach / 3 / float(np.linalg.norm(camera.center - shots.center))
+    every = options.every
+    found, seen, cost = start.planes[-1], _NOTHING_SEEN, _NO_CUBE[..., 0]
     for level in reversed(range(len(start.planes))):
         scale = start.scale / 2**level
-        mask = start.masks[level]
-        place = part_camera(camera, start.corner, scale, mask.shape)
-        if level + 1 < len(start.planes):
-            found = double(found, mask.shape)
-        others = [pictures.of(s, level) for s in candidates]
-        sources = _sources(place, cameras, others, cube_maps, scale)
-        seen = visible_sources(
-            start.planes[level],
-            mask,
-            sources,
-            buffers,
-            2.0**level / 2,
-            tolerance,
-            options.radius,
-            options.n_sources,
+        place = part_camera(camera, start.corner, scale, start.masks[level].shape)
+        sources = _sources(
+            place, cameras, [pictures.of(s, level) for s in candidates], cube_maps, scale
         )
+        # The finest level's planes are the one's before if only every second pixel has one.
+        stride = every if level == 0 else 1
+        grid = level + stride - 1
+        planes, mask = start.planes[grid], start.masks[grid]
+        if stride == 1:
+            seen = visible_sources(
+                planes,
+                mask,
+                sources,
+                buffers,
+                2.0**level / 2,
+                tolerance,
+                options.radius,
+                options.n_sources,
+            )
+        if found.shape != planes.shape:
+            found = double(found, mask.shape)
         coords, trust = _NO_CUBE, _NO_CUBE[..., 0]
         if cube_maps:
-            coords, trust = _own_cube(shots.cube_maps[view], place, start.corner, scale)
+            grid_place = part_camera(camera, start.corner, scale / stride, mask.shape)
+            coords, trust = _own_cube(
+                shots.cube_maps[view], grid_place, start.corner, scale / stride
+            )
         reference = Reference(
-            np.ascontiguousarray(own[level][: mask.shape[0], : mask.shape[1]]),
+            np.ascontiguousarray(own[level]),
+            stride,
             mask,
             seen,
-            _limits(start.planes[level], reach),
+            _limits(planes, reach),
             coords,
             trust,
         )
-        steps = options.coarse_steps if level else options.steps
-        cost = _solve(reference, sources, found, patch, steps)
-    return DepthMap(place, found, cost, start.known | (start.masks[0] & (cost < 1.0)))
+        found = to_pixels(found, stride)
+        cost = _solve(
+            reference, sources, found, patch, options.coarse_steps if level else options.steps
+        )
+        found = from_pixels(found, stride)
+    height, width = start.masks[every - 1].shape
+    place = part_camera(camera, start.corner, start.scale / every, (height, width))
+    known = start.known[: height * every, : width * every].reshape(height, every, width, every)
+    told = known.any(axis=(1, 3)) | (start.masks[every - 1] & (cost < 1.0))
+    return DepthMap(place, found, cost, np.asarray(told))
 
 
 def _solve(
@@ -310,6 +340,7 @@ def _to_map(image_from_map: DoubleArray, scale: float) -> DoubleArray:
 
 
 _NO_CUBE = np.zeros((0, 0, 3), np.float32)
+_NOTHING_SEEN = np.zeros((0, 0), np.uint64)
 
 
 def _stack(layers: Sequence[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:

@@ -91,7 +91,7 @@ def limits_of(planes, share=0.2):
 def view(picture, mask, limits, seen=0b111):
     """The reference; every pixel is shown by the sources of the bit set."""
     bits = np.full(mask.shape, seen, np.uint64)
-    return Reference(picture, mask, bits, limits, NO_CUBE, NO_CUBE[..., 0])
+    return Reference(picture, 1, mask, bits, limits, NO_CUBE, NO_CUBE[..., 0])
 
 
 def project(sources, s, plane, row, column, dx, dy):
@@ -307,3 +307,51 @@ def test_the_cube_coordinates_hold_where_there_is_no_texture():
     for _ in range(30):
         sharpen(seen, with_cube, planes, PATCH._replace(cube=0.05))
     assert np.median(parallax_px(planes, true)[inner()]) < 0.05 * before
+
+
+def test_every_second_pixel_gets_what_all_pixels_get(world):
+    """Without neighbours' pull, planes of a sparse grid are those of the same pixels of a full."""
+    reference, sources, true = world
+    alone = PATCH._replace(smoothness=0.0)
+    start = true * np.float32(1.01)
+    full, mask = start.copy(), inner()
+    sharpen(view(reference, mask, limits_of(true)), sources, full, alone)
+    full_cost = score_planes(view(reference, mask, limits_of(true)), sources, full, alone)
+    rows = np.s_[1::2, 1::2]
+    every = view(reference, mask[rows], limits_of(true)[rows])._replace(stride=2)
+    sparse = start[rows].copy()
+    sharpen(every, sources, sparse, alone)
+    assert (sparse[mask[rows]] != start[rows][mask[rows]]).any()
+    np.testing.assert_allclose(sparse[mask[rows]], full[rows][mask[rows]], rtol=1e-5)
+    cost = score_planes(every, sources, full[rows].copy(), alone)
+    np.testing.assert_array_equal(cost, full_cost[rows])
+
+
+def test_planes_of_a_sparse_grid_spread_too(world):
+    reference, sources, true = world
+    rows = np.s_[1::2, 1::2]
+    mask, planes = inner()[rows], true[rows].copy()
+    planes[..., 0] *= 1 + np.random.default_rng(2).choice([-0.15, 0.15], planes.shape[:2])
+    planes[10:22:8, 10:22:8] = true[rows][10:22:8, 10:22:8]
+    every = view(reference, mask, limits_of(true)[rows])._replace(stride=2)
+    cost = score_planes(every, sources, planes, PATCH)
+    for _ in range(8):
+        propagate(every, sources, planes, cost, PATCH)
+    assert np.mean(parallax_px(planes, true[rows])[mask] < 0.05) > 0.95
+
+
+def test_packing_keeps_a_picture_to_16_bits():
+    picture = np.random.default_rng(0).random((7, 9)).astype(np.float32)
+    pairs = pack_pairs(picture)
+    np.testing.assert_allclose(unpack_pairs(pairs), picture, atol=0.51 / 65535)
+    np.testing.assert_array_equal((pairs >> 16)[:, :-1], (pairs & 0xFFFF)[:, 1:])
+
+
+def test_a_patch_is_round_and_a_multiple_of_eight():
+    for radius, step in ((1, 1), (2, 1), (3, 1), (4, 2), (5, 1)):
+        patch = make_patch(radius, step, 2.5, 0.35, 2, 0.02, 0.06)
+        samples = set(zip(patch.across.tolist(), patch.along.tolist(), strict=True))
+        offsets = range(-(radius // step) * step, radius + 1, step)
+        assert samples == {(x, y) for x in offsets for y in offsets if x * x + y * y <= radius**2}
+        assert len(patch.near) % 8 == 0
+        assert (patch.near > 0).sum() == len(samples)

@@ -71,6 +71,21 @@ def test_depths_are_sharpened_many_times_over(scene, coarse, maps):
         assert np.median(error) < 3e-4  # a pixel is 1.4 mm wide
 
 
+def test_every_second_pixel_at_full_sharpness(scene, coarse, shots, maps):
+    """A quarter of the depths, as sharp as all, where the half picture's are twice as far off."""
+    sparse = refine(coarse[1], shots, RefineOptions(every=2))
+    off = {}
+    for name, found in (("all", maps), ("sparse", sparse)):
+        points = np.concatenate([m.points() for m in found])
+        off[name] = np.median(scene.distance(points))
+    for one, few in zip(maps, sparse, strict=True):
+        assert few.mask.sum() == pytest.approx(one.mask.sum() / 4, rel=0.15)
+    assert off["sparse"] < 1.3 * off["all"]
+    small = refine(coarse[1], shots, RefineOptions(max_size=114))
+    points = np.concatenate([m.points() for m in small])
+    assert np.median(scene.distance(points)) > 1.5 * off["sparse"]
+
+
 def test_points_and_normals_are_those_of_the_surface(scene, maps):
     for depth_map in maps:
         points, normals = depth_map.points(), depth_map.normals()
