@@ -103,7 +103,8 @@ def reconstruct(
         Times, counts, warnings and the files written.
 
     Raises:
-        ValueError: if ``until`` is no stage, or there is neither embedder nor refinement.
+        ValueError: if ``until`` is no stage, or there is neither embedder nor refinement, or TSDF
+            without refinement.
         CaptureError: if a picture or mask cannot be read, or ``output`` cannot be written.
         ReconstructionError: if a stage has nothing to go on with.
     """
@@ -112,6 +113,8 @@ def reconstruct(
     options = options or PipelineOptions()
     if embedder is None and options.refine is None:
         raise ValueError("without an embedder there is nothing but refinement: take a --quality")
+    if options.mesh.mesher == "tsdf" and options.refine is None:
+        raise ValueError("--mesh.mesher tsdf fuses refined depths: take a --quality that refines")
     prepare_output(output)
     report = Report(warnings=list(capture.warnings))
     run = Run(report, progress, until)
@@ -142,6 +145,7 @@ def _stages(
     if coarse is None:
         return
     cloud, shots = coarse
+    how, maps = options.mesh, []
     if options.refine is not None:
         with run.stage("refine", len(shots)) as step:
             wanted = options.refine
@@ -152,16 +156,20 @@ def _stages(
                 cloud = cloud.rows(shots.holds(cloud.points))
             surface = mesh(cloud, _COARSE_MESH if embedder else _SPARSE_MESH, shots)
             maps = refine(surface, shots, wanted, step)
-            cloud = _confirmed(maps, cloud, shots, options, output, run)
-            del maps, surface
+            refined = _confirmed(maps, cloud, shots, options, output, run)
+            if refined is None:
+                how = dataclasses.replace(how, mesher=_COARSE_MESH.mesher)
+            cloud = cloud if refined is None else refined
+            if how.mesher == _COARSE_MESH.mesher:
+                maps = []
+            del surface
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
-        how = options.mesh
         if embedder is None and not any(view.mask_path for view in capture.views):
             # Without masks nothing tells the surface from what Poisson closes it with.
             how = dataclasses.replace(how, max_hole=min(how.max_hole, _UNMASKED_HOLE))
-        surface = mesh(cloud, how, shots if options.refine else None)
+        surface = mesh(cloud, how, shots if options.refine else None, maps)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
         run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
 
@@ -173,14 +181,14 @@ def _confirmed(
     options: PipelineOptions,
     output: Path,
     run: Run,
-) -> PointCloud:
-    """The refined cloud, written; the coarse one with a warning where no views agree."""
+) -> PointCloud | None:
+    """The refined cloud, written; none, with a warning, where no views agree."""
     try:
         cloud, seen = confirm(maps, shots.cameras, shots.images, coarse, options.confirm)
     except ReconstructionError as error:
         run.report.warnings.append(f"not refined, millimetres are all there is: {error}")
         run.count(refined_points=0)
-        return coarse
+        return None
     # A few stray points would stretch Poisson's octree, and its cells with it.
     near = shots.holds(cloud.points)
     cloud, seen = cloud.rows(near), seen[near]

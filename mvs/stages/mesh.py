@@ -1,14 +1,16 @@
-"""A triangle mesh from a fused cloud: screened Poisson, trimmed to where something was seen."""
+"""A triangle mesh from a fused cloud, trimmed to where something was seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mvs.errors import ReconstructionError
+from mvs.stages.meshers import MESHERS, Evidence
+from mvs.stages.refine import DepthMap
 from mvs.stages.shots import Shots
 from mvs.stages.trim import sight
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray, Mesh, PointCloud
@@ -22,9 +24,10 @@ class MeshOptions:
     """How a cloud becomes a mesh.
 
     Attributes:
-        mesher: name in ``MESHERS``.
+        mesher: ``poisson`` closes gaps smoothly; ``tsdf`` averages refined depth maps and leaves
+            open what no view saw.
         depth: of Poisson's octree; None takes the deepest whose cells are as large as the distance
-            between neighbouring points.
+            between neighbouring points. TSDF's voxels are as large as that octree's cells.
         max_distance: vertices farther from the cloud than this many times that distance are cut,
             but those that the views see.
         min_seen: views that must see those, inside their masks.
@@ -63,21 +66,25 @@ class MeshOptions:
             raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
 
 
-Mesher = Callable[[PointCloud, float, MeshOptions], tuple[DoubleArray, IntArray]]
-
-
-def mesh(cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | None = None) -> Mesh:
+def mesh(
+    cloud: PointCloud,
+    options: MeshOptions | None = None,
+    shots: Shots | None = None,
+    maps: Sequence[DepthMap | None] = (),
+) -> Mesh:
     """Mesh a cloud; every vertex carries what the points near it carry.
 
     Args:
         cloud: with normals, from ``fuse``.
         options: see ``MeshOptions``.
         shots: the views; without them, only what lies near the cloud is kept.
+        maps: refined depths of the views, which ``tsdf`` wants.
 
     Returns:
         The mesh, with at least one face.
 
     Raises:
+        ValueError: if ``tsdf`` is wanted, but there are no depth maps.
         ReconstructionError: if the cloud has too few points or nothing is left of the mesh.
     """
     options = options or MeshOptions()
@@ -89,7 +96,10 @@ def mesh(cloud: PointCloud, options: MeshOptions | None = None, shots: Shots | N
     origin = cloud.points.mean(axis=0)
     local = replace(cloud, points=cloud.points - origin)
     spacing = _spacing(local.points)
-    vertices, faces = MESHERS[options.mesher](local, spacing, options)
+    seen = [found.moved(-origin) for found in maps if found is not None]
+    vertices, faces = MESHERS[options.mesher](Evidence(local, spacing, options.depth, seen))
+    if len(faces) == 0:
+        raise ReconstructionError("the depth maps hold no surface", "take --mesh.mesher poisson")
     distance, rows = _nearest(local.points, vertices, min(options.n_neighbors, len(cloud)))
     near = distance[:, 0] <= options.max_distance * spacing
     if shots is not None and options.max_hole > 0:
@@ -144,40 +154,6 @@ def _vertex_normals(vertices: DoubleArray, faces: IntArray) -> FloatArray:
             total[:, axis] += np.bincount(faces[:, k], normal[:, axis], len(vertices))
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.asarray(total / np.maximum(length, 1e-300), np.float32)
-
-
-def mesh_poisson(
-    cloud: PointCloud, spacing: float, options: MeshOptions
-) -> tuple[DoubleArray, IntArray]:
-    """Screened Poisson surface reconstruction (Kazhdan and Hoppe 2013), by Open3D.
-
-    One thread: with more, the result differs from run to run, and it is no faster.
-
-    Args:
-        cloud: points near the origin, with normals.
-        spacing: typical distance between neighbouring points.
-        options: see ``MeshOptions``.
-
-    Returns:
-        Vertices (V, 3) float64 and faces (F, 3) int32, also where there are no points.
-    """
-    import open3d  # heavy: 0.9 s
-
-    extent = float(np.ptp(cloud.points, axis=0).max())
-    depth = options.depth
-    if depth is None:
-        depth = int(np.clip(np.floor(np.log2(max(1.1 * extent / spacing, 1.0))), 4, 10))
-    points = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(cloud.points / extent))
-    points.normals = open3d.utility.Vector3dVector(cloud.normals.astype(np.float64))
-    with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
-        result, _ = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-            points, depth=depth, n_threads=1
-        )
-    vertices = np.asarray(result.vertices, dtype=np.float64) * extent
-    return vertices, np.asarray(result.triangles, dtype=np.int32)
-
-
-MESHERS: dict[str, Mesher] = {"poisson": mesh_poisson}
 
 
 def _nearest(

@@ -8,7 +8,7 @@ make the view's patches agree with its sources', and where those say little, its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -147,6 +147,12 @@ class DepthMap:
         normal = -(gradient @ self.camera.K) @ self.camera.rotation
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         return np.asarray(normal / np.maximum(length, 1e-300), np.float32)
+
+    def moved(self, shift: DoubleArray) -> DepthMap:
+        """The same in a world whose points are moved by ``shift`` (3,)."""
+        pose = self.camera.cam_from_world.copy()
+        pose[:, 3] -= self.camera.rotation @ shift
+        return replace(self, camera=self.camera.with_pose(pose))
 
 
 def refine(

@@ -103,7 +103,7 @@ def test_too_few_points_is_an_error_not_an_empty_mesh(cloud):
 
 def test_bad_options_are_named():
     for bad in (
-        {"mesher": "tsdf"},
+        {"mesher": "none"},
         {"depth": 2},
         {"max_distance": 0.0},
         {"min_piece": 2.0},
