@@ -60,13 +60,15 @@ class PipelineOptions:
 PRESETS = {
     "draft": PipelineOptions(),
     "fast": PipelineOptions(
-        refine=RefineOptions(every=2, coarse_steps="SPS", steps="SPS"), mesh=MeshOptions(depth=8)
+        extend=ExtendOptions(stride=2),
+        refine=RefineOptions(every=2, n_sources=3, coarse_steps="SPS", steps="SPS"),
+        mesh=MeshOptions(depth=8),
     ),
     "balanced": PipelineOptions(refine=RefineOptions(), mesh=MeshOptions(depth=8)),
     "best": PipelineOptions(
         refine=RefineOptions(max_size=2400, n_sources=6, n_candidates=12),
         confirm=ConfirmOptions(voxel=1.0),
-        mesh=MeshOptions(depth=9),
+        mesh=MeshOptions(depth=9, max_distance=6.0),
     ),
 }
 # What refinement starts from: a mesh of the cube matches, or of sparse points, closed generously;

@@ -17,7 +17,8 @@ VARIANTS = {
     "fast": ("--quality", "fast"),
     "balanced": (),
     "best": ("--quality", "best"),
-    "balanced, no propagation": ("--refine.coarse-steps", "SS", "--refine.steps", "SS"),
+    "balanced, TSDF": ("--mesh.mesher", "tsdf"),
+    "balanced, no propagation": ("--refine.coarse-steps", "SSS", "--refine.steps", "SSS"),
     "balanced, with the cube term": ("--refine.cube", "0.02"),
     "balanced, cloud not carried on": ("--extend.gap", "0"),
 }
