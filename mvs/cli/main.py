@@ -1,7 +1,8 @@
 """The command ``mvs``: finds the command that is meant and runs it.
 
-A command is a module with a frozen dataclass ``Options`` and ``run(options)``. Modules are imported
-only when they are meant, so that ``mvs --help`` answers at once.
+A command is a module with a frozen dataclass ``Options`` and ``run(options)``; where defaults
+depend on what is given, also ``defaults(arguments)``. Modules are imported only when they are
+meant, so that ``mvs --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     module: Any = importlib.import_module(COMMANDS[name].module)
     try:
-        options = _parse(name, module.Options, arguments)
+        options = _parse(name, module, arguments)
         if isinstance(options, int):
             return options
         code = module.run(options)
@@ -117,14 +118,15 @@ def _run_command(name: str, arguments: list[str]) -> int:
     return int(code or 0)
 
 
-def _parse(name: str, options: Any, arguments: list[str]) -> Any:
+def _parse(name: str, module: Any, arguments: list[str]) -> Any:
     """The options, or the exit code where parsing ends the run."""
     import tyro
 
     complaints = io.StringIO()
+    default = module.defaults(arguments) if hasattr(module, "defaults") else None
     try:
         with contextlib.redirect_stderr(complaints):
-            return tyro.cli(options, args=arguments, prog=f"mvs {name}")
+            return tyro.cli(module.Options, args=arguments, default=default, prog=f"mvs {name}")
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
 
 from mvs.cli.source import SourceOptions
 from mvs.stages.confirm import ConfirmOptions
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from mvs.pipeline import PipelineOptions
     from mvs.record import Report
 
-_Options = TypeVar("_Options", bound=Any)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SourceOptions):
@@ -30,7 +29,7 @@ class Options(SourceOptions):
         until: last stage to run.
         quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
             photometrically to tenths: ``fast`` at half the resolution, ``balanced``, ``best``.
-            What is given below otherwise than by default goes before the preset's.
+            What is given of the options below goes before the preset's.
         verbose: print what became of every pixel.
         pairs: which views are matched.
         match: how.
@@ -59,23 +58,29 @@ class Options(SourceOptions):
         from mvs.pipeline import PRESETS
 
         preset = PRESETS[self.quality]
-        stages = {}
-        for stage in fields(preset):
-            own, wanted = getattr(self, stage.name, None), getattr(preset, stage.name)
-            stages[stage.name] = wanted if own is None or wanted is None else _over(wanted, own)
-        stages["embed"] = replace(preset.embed, threads=self.threads)
-        return replace(preset, **stages)
+        stages = {f.name: getattr(self, f.name) for f in fields(preset) if f.name != "embed"}
+        if preset.refine is None:
+            stages["refine"] = None
+        return replace(preset, embed=replace(preset.embed, threads=self.threads), **stages)
 
 
-def _over(preset: _Options, given: _Options) -> _Options:
-    """The preset's options, but those that were given otherwise than by default."""
-    default = type(given)()
-    changed = {
-        f.name: getattr(given, f.name)
-        for f in fields(given)
-        if getattr(given, f.name) != getattr(default, f.name)
-    }
-    return replace(preset, **changed)
+def defaults(arguments: list[str]) -> Options:
+    """What is not given: the options of the preset that ``arguments`` name."""
+    import tyro
+
+    from mvs.pipeline import PRESETS
+
+    quality: str = Options.quality
+    for word, value in pairwise([*arguments, ""]):
+        name, _, joined = word.partition("=")
+        if name == "--quality":
+            quality = joined or value
+    # What is no preset is named when the words are parsed.
+    preset = PRESETS.get(quality, PRESETS[Options.quality])
+    stages = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "embed"}
+    if preset.refine is None:
+        del stages["refine"]
+    return Options(capture=tyro.MISSING, output=tyro.MISSING, **stages)
 
 
 def run(options: Options) -> None:

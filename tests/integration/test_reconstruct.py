@@ -16,6 +16,7 @@ from plyfile import PlyData
 from scipy.spatial.transform import Rotation
 
 from mvs.pipeline import STAGES
+from mvs.stages.refine import RefineOptions
 from tests.scenes import make_scene, write_capture, write_cube_maps
 
 LENS = ("OPENCV", (-0.12, 0.05, 0.002, -0.001))
@@ -174,12 +175,14 @@ def test_balanced_quality_refines_the_cloud(paths, tmp_path):
 
 
 def test_what_is_given_goes_before_the_preset(paths, tmp_path):
-    more = ("--quality", "fast", "--refine.n-best", 1, "--mesh.depth", 6)
+    """Also where it is what another preset has."""
+    more = ("--quality", "fast", "--refine.n-best", 1, "--refine.steps", "SPSPS", "--mesh.depth", 6)
     done = reconstruct(*paths, tmp_path / "out", *more)
     assert done.returncode == 0, done.stderr
     options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
     assert options["refine"]["n_best"] == 1
-    assert options["refine"]["max_size"] == 600
+    assert options["refine"]["every"] == 2
+    assert options["refine"]["steps"] == RefineOptions().steps == "SPSPS"
     assert options["mesh"]["depth"] == 6
 
 
