@@ -160,9 +160,9 @@ def _stages(
             maps = refine(surface, shots, wanted, step)
             refined = _confirmed(maps, cloud, shots, options, output, run)
             if refined is None:
-                how = dataclasses.replace(how, mesher=_COARSE_MESH.mesher)
+                how = dataclasses.replace(how, mesher="poisson")
             cloud = cloud if refined is None else refined
-            if how.mesher == _COARSE_MESH.mesher:
+            if how.mesher == "poisson":
                 maps = []
             del surface
     if run.is_over("refine"):

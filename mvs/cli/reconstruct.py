@@ -28,7 +28,8 @@ class Options(SourceOptions):
     Attributes:
         until: last stage to run.
         quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
-            photometrically to tenths: ``fast`` at half the resolution, ``balanced``, ``best``.
+            photometrically to tenths: ``fast`` gives every second pixel of every second row a
+            depth, ``balanced`` every pixel, ``best`` of larger heads.
             What is given of the options below goes before the preset's.
         verbose: print what became of every pixel.
         pairs: which views are matched.
@@ -54,7 +55,7 @@ class Options(SourceOptions):
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
     def pipeline(self) -> PipelineOptions:
-        """The options of the stages."""
+        """The options of the stages; a preset's come in by ``defaults``."""
         from mvs.pipeline import PRESETS
 
         preset = PRESETS[self.quality]

@@ -26,6 +26,8 @@ _SHRINK = 0.05
 _STRETCH = 12.0
 # Makes pixels near the patch's middle positive, so that cutting off decimals rounds down.
 _SHIFT = 256
+# Patches stay this far inside, pixels: their samples' places are rounded.
+_MARGIN = 1e-3
 # White, in a packed picture.
 _WHITE = 65535.0
 _LOW = np.uint32(0xFFFF)
@@ -151,7 +153,7 @@ class Room(NamedTuple):
         part: (2, N) float32 how far a source's samples are right of and below ``at``, pixels.
         at: (N,) int32 pixel of the source, counted from ``_SHIFT`` before the patch's middle.
         pairs: (2, N) uint32 of the source there and in the row below.
-        likeness: (S,) float32 ZNCC of the sources that show the pixel.
+        likeness: (n_best,) float32 ZNCC of the sources most alike, descending.
     """
 
     own: FloatArray
@@ -162,11 +164,12 @@ class Room(NamedTuple):
 
 
 @numba.njit(cache=True)
-def make_room(n, n_sources):  # type: ignore[no-untyped-def]
-    """Room for patches of ``n`` samples."""
+def make_room(patch):  # type: ignore[no-untyped-def]
+    """Room for patches."""
+    n = len(patch.near)
     own, part = np.empty((2, n), np.float32), np.empty((2, n), np.float32)
     at, pairs = np.empty(n, np.int32), np.empty((2, n), np.uint32)
-    return Room(own, part, at, pairs, np.empty(n_sources, np.float32))
+    return Room(own, part, at, pairs, np.empty(patch.n_best, np.float32))
 
 
 def pack_pairs(picture: FloatArray) -> npt.NDArray[np.uint32]:
@@ -252,10 +255,10 @@ def warp(sources, s, x, y, w, wx, wy, radius):  # type: ignore[no-untyped-def]
         per > 0
         and _SHRINK < area < _STRETCH
         and max(wide, high) < _SHIFT
-        and u - wide >= 0
-        and v - high >= 0
-        and u + wide < sources.sizes[s, 1] - 1
-        and v + high < sources.sizes[s, 0] - 1
+        and u - wide >= _MARGIN
+        and v - high >= _MARGIN
+        and u + wide < sources.sizes[s, 1] - 1 - _MARGIN
+        and v + high < sources.sizes[s, 0] - 1 - _MARGIN
     )
     return shown, u, v, ux, uy, vx, vy, tu, tv
 

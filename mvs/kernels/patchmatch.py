@@ -126,7 +126,7 @@ def _shift(reference, row, column, sources, w, radius):  # type: ignore[no-untyp
 def _score(reference, sources, planes, patch, cost):  # type: ignore[no-untyped-def]
     height, width = reference.mask.shape
     for row in prange(height):
-        room = make_room(len(patch.near), len(sources.pairs))
+        room = make_room(patch)
         for column in range(width):
             if not reference.mask[row, column]:
                 continue
@@ -140,7 +140,7 @@ def _propagate(reference, sources, planes, cost, patch, parity):  # type: ignore
     height, width = reference.mask.shape
     mask = reference.mask
     for row in prange(height):
-        room = make_room(len(patch.near), len(sources.pairs))
+        room = make_room(patch)
         for column in range((row + parity) % 2, width, 2):
             if not mask[row, column] or not reference.seen[row, column]:
                 continue

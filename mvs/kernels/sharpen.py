@@ -122,7 +122,7 @@ def _normal_equations(sources, s, place, patch, room, system):  # type: ignore[n
 def _sharpen(reference, sources, planes, patch, n_iterations, parity):  # type: ignore[no-untyped-def]
     height, width = reference.mask.shape
     for row in prange(height):
-        room = make_room(len(patch.near), len(sources.pairs))
+        room = make_room(patch)
         system = np.empty(9)
         for column in range((row + parity) % 2, width, 2):
             if not reference.mask[row, column]:

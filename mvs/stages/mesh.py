@@ -27,7 +27,8 @@ class MeshOptions:
         mesher: ``poisson`` closes gaps smoothly; ``tsdf`` averages refined depth maps and leaves
             open what no view saw.
         depth: of Poisson's octree; None takes the deepest whose cells are as large as the distance
-            between neighbouring points. TSDF's voxels are as large as that octree's cells.
+            between neighbouring points. TSDF's voxels are as large as that octree's cells,
+            but no smaller than that distance.
         max_distance: vertices farther from the cloud than this many times that distance are cut,
             but those that the views see.
         min_seen: views that must see those, inside their masks.

@@ -118,13 +118,12 @@ def mesh_tsdf(evidence: Evidence) -> tuple[DoubleArray, IntArray]:
 
 def _in_order(vertices: DoubleArray, faces: IntArray) -> tuple[DoubleArray, IntArray]:
     """The same surface in an order that does not depend on how threads took turns."""
-    order = np.lexsort(vertices.T)
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    faces = rank[faces]
+    vertices, row = np.unique(vertices, axis=0, return_inverse=True)
+    faces = row.reshape(-1)[faces].astype(np.int32)
+    whole = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
     first = faces.argmin(axis=1)[:, None]
-    faces = np.take_along_axis(faces, (first + np.arange(3)) % 3, axis=1)
-    return vertices[order], np.ascontiguousarray(faces[np.lexsort(faces.T[::-1])])
+    faces = np.take_along_axis(faces, (first + np.arange(3)) % 3, axis=1)[whole]
+    return vertices, np.ascontiguousarray(faces[np.lexsort(faces.T[::-1])])
 
 
 MESHERS: dict[str, Mesher] = {"poisson": mesh_poisson, "tsdf": mesh_tsdf}

@@ -241,56 +241,42 @@ def _refine_view(
     reach = options.reach * shots.radius
     # How far behind the buffer a place may seem because the surface is not yet right.
     tolerance = reach / 3 / float(np.linalg.norm(camera.center - shots.center))
-    every = options.every
     found, seen, cost = start.planes[-1], _NOTHING_SEEN, _NO_CUBE[..., 0]
     for level in reversed(range(len(start.planes))):
         scale = start.scale / 2**level
         place = part_camera(camera, start.corner, scale, start.masks[level].shape)
-        sources = _sources(
-            place, cameras, [pictures.of(s, level) for s in candidates], cube_maps, scale
-        )
+        others = [pictures.of(s, level) for s in candidates]
+        sources = _sources(place, cameras, others, cube_maps, scale)
         # The finest level's planes are the one's before if only every second pixel has one.
-        stride = every if level == 0 else 1
-        grid = level + stride - 1
-        planes, mask = start.planes[grid], start.masks[grid]
+        stride = options.every if level == 0 else 1
+        planes, mask = start.planes[level + stride - 1], start.masks[level + stride - 1]
         if stride == 1:
-            seen = visible_sources(
-                planes,
-                mask,
-                sources,
-                buffers,
-                2.0**level / 2,
-                tolerance,
-                options.radius,
-                options.n_sources,
-            )
+            args = (2.0**level / 2, tolerance, options.radius, options.n_sources)
+            seen = visible_sources(planes, mask, sources, buffers, *args)
         if found.shape != planes.shape:
             found = double(found, mask.shape)
         coords, trust = _NO_CUBE, _NO_CUBE[..., 0]
         if cube_maps:
-            grid_place = part_camera(camera, start.corner, scale / stride, mask.shape)
-            coords, trust = _own_cube(
-                shots.cube_maps[view], grid_place, start.corner, scale / stride
-            )
-        reference = Reference(
-            np.ascontiguousarray(own[level]),
-            stride,
-            mask,
-            seen,
-            _limits(planes, reach),
-            coords,
-            trust,
-        )
+            own_map = shots.cube_maps[view]
+            coords, trust = _own_cube(own_map, mask.shape, start.corner, scale, stride)
+        picture, limits = np.ascontiguousarray(own[level]), _limits(planes, reach)
+        reference = Reference(picture, stride, mask, seen, limits, coords, trust)
         found = to_pixels(found, stride)
-        cost = _solve(
-            reference, sources, found, patch, options.coarse_steps if level else options.steps
-        )
+        steps = options.coarse_steps if level else options.steps
+        cost = _solve(reference, sources, found, patch, steps)
         found = from_pixels(found, stride)
-    height, width = start.masks[every - 1].shape
+    return _depth_map(camera, start, found, cost, options.every)
+
+
+def _depth_map(
+    camera: Camera, start: Start, planes: FloatArray, cost: FloatArray, every: int
+) -> DepthMap:
+    """What was found, with the camera of its grid."""
+    height, width = cost.shape
     place = part_camera(camera, start.corner, start.scale / every, (height, width))
     known = start.known[: height * every, : width * every].reshape(height, every, width, every)
     told = known.any(axis=(1, 3)) | (start.masks[every - 1] & (cost < 1.0))
-    return DepthMap(place, found, cost, np.asarray(told))
+    return DepthMap(place, planes, cost, np.asarray(told))
 
 
 def _solve(
@@ -363,12 +349,17 @@ def _trust(cube_map: CubeMap) -> FloatArray:
 
 
 def _own_cube(
-    cube_map: CubeMap, place: Camera, corner: tuple[int, int], scale: float
+    cube_map: CubeMap,
+    shape: tuple[int, ...],
+    corner: tuple[int, int],
+    scale: float,
+    stride: int,
 ) -> tuple[FloatArray, FloatArray]:
-    """Cube coordinates of the part's pixels, and trust in them."""
+    """Cube coordinates of the pixels that planes belong to, and trust in them."""
     to = cube_map.image_from_map
-    x = ((np.arange(place.width) + 0.5) / scale + corner[1] - to[0, 2]) / to[0, 0] - 0.5
-    y = ((np.arange(place.height) + 0.5) / scale + corner[0] - to[1, 2]) / to[1, 1] - 0.5
+    row, column = (np.arange(n) * stride + stride // 2 + 0.5 for n in shape)
+    x = (column / scale + corner[1] - to[0, 2]) / to[0, 0] - 0.5
+    y = (row / scale + corner[0] - to[1, 2]) / to[1, 1] - 0.5
     x, y = (a.astype(np.float32) for a in np.meshgrid(x, y))
     coords = np.asarray(cv2.remap(cube_map.coords, x, y, cv2.INTER_LINEAR), np.float32)
     sure = np.asarray(cv2.erode(_trust(cube_map), np.ones((3, 3), np.uint8)), np.float32)

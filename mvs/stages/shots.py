@@ -12,8 +12,10 @@ from calib.camera import Camera
 from mvs.kernels.raster import rasterise
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
 
-# Radii of the head from its middle; what is farther away is no part of it.
-_FAR = 1.5
+# Radii of the spheres of the crops: hair may reach out of them; farther away there is nothing.
+FAR = 1.4
+# If more points than this share are farther away, the radius is wrong, not they.
+_STRAYS = 0.02
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Shots:
         return distance / float(camera.K[0, 0])
 
     def holds(self, points: DoubleArray) -> BoolArray:
-        """Which points (N, 3) are near enough to the head to be of it."""
-        return np.asarray(np.linalg.norm(points - self.center, axis=1) <= _FAR * self.radius)
+        """Which points (N, 3) are no strays: near the head, or many that are not."""
+        near = np.linalg.norm(points - self.center, axis=1) <= FAR * self.radius
+        return np.asarray(near | (near.mean() < 1 - _STRAYS))
 
     def mask(self, view: int, scale: float) -> BoolArray:
         """The mask at a part of the resolution; any pixel that may show the head counts."""

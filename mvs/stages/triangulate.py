@@ -23,6 +23,7 @@ from mvs.kernels.dlt import (
 )
 from mvs.kernels.normals import lattice_normals, lattice_stride
 from mvs.kernels.subpixel import information_roots
+from mvs.stages.shots import FAR
 from mvs.stages.views import (
     CUBE_PIXELS,
     cube_per_pixel,
@@ -44,8 +45,6 @@ _SAMPLE = 20_000
 _TIGHTEST_PX = 0.25
 _DOUBTFUL_PX = 4.0
 _SLANTS = (0.5, 4.0)
-# Hair may reach out of the sphere of the crops; farther away there is nothing.
-_SPHERES = 1.4
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,7 @@ def _triangulate_view(
     solved = triangulate_points(rays.observations, bounds)
     if within is not None:
         away = np.linalg.norm(solved.points - within[0], axis=1)
-        far = (solved.status == PointStatus.OK) & ~(away <= _SPHERES * within[1])
+        far = (solved.status == PointStatus.OK) & ~(away <= FAR * within[1])
         solved.status[far] = PointStatus.FAR_FROM_HEAD
     good = solved.status == PointStatus.OK
     reference, flat, used = rays.views[0], rays.flat[good], solved.used[good]

@@ -192,10 +192,25 @@ def test_pictures_without_texture_give_the_coarse_surface_and_say_so(scene, path
     for name in scene.names:
         image = cv2.imread(str(capture / "images" / name))
         cv2.imwrite(str(capture / "images" / name), np.full_like(image, 128))
-    done = reconstruct(capture, paths[1], tmp_path / "out", "--quality", "balanced")
+    more = ("--quality", "balanced", "--mesh.mesher", "tsdf")
+    done = reconstruct(capture, paths[1], tmp_path / "out", *more)
     assert done.returncode == 0, done.stderr
     assert "not refined" in done.stdout + done.stderr
     assert np.median(distance_mm(scene, tmp_path / "out" / "mesh.ply")) < 1.0
+
+
+def test_tsdf_wants_refinement_and_leaves_open_what_poisson_closes(scene, paths, tmp_path):
+    done = reconstruct(*paths, tmp_path / "no", "--mesh.mesher", "tsdf")
+    assert done.returncode == 2
+    assert "take a --quality that refines" in done.stderr
+    faces = {}
+    for mesher in ("tsdf", "poisson"):
+        output = tmp_path / mesher
+        done = reconstruct(*paths, output, "--quality", "fast", "--mesh.mesher", mesher)
+        assert done.returncode == 0, done.stderr
+        assert np.median(distance_mm(scene, output / "mesh.ply")) < 0.5
+        faces[mesher] = (output / "mesh.ply").read_bytes()
+    assert faces["tsdf"] != faces["poisson"]
 
 
 def test_a_view_that_disagrees_is_named(scene, paths, tmp_path):

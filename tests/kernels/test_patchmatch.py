@@ -355,3 +355,33 @@ def test_a_patch_is_round_and_a_multiple_of_eight():
         assert samples == {(x, y) for x in offsets for y in offsets if x * x + y * y <= radius**2}
         assert len(patch.near) % 8 == 0
         assert (patch.near > 0).sum() == len(samples)
+
+
+def test_more_best_sources_than_there_are(world):
+    reference, sources, true = world
+    planes = true * np.float32(1.01)
+    seen = view(reference, inner(), limits_of(planes))
+    three = score_planes(seen, sources, planes, PATCH._replace(n_best=3))
+    assert np.array_equal(score_planes(seen, sources, planes, PATCH._replace(n_best=9)), three)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_neighbours_carry_half_their_slope_over(stride):
+    """No texture at all, and neighbours on one side only: the pixel is where they want it."""
+    reference, sources, true = make_world(bald=1.0)
+    rows = np.s_[stride // 2 :: stride, stride // 2 :: stride]
+    mask = np.zeros(true[rows].shape[:2], bool)
+    mask[12:15, 12] = True
+    mask[14, 13] = True
+    planes = true[rows].copy()
+    planes[14, 12] *= 1.05
+    flat = view(reference, mask, limits_of(true)[rows])._replace(stride=stride)
+    for _ in range(40):
+        held = planes[[12, 13, 14], [12, 12, 13]]
+        sharpen(flat, sources, planes, PATCH)
+        planes[[12, 13, 14], [12, 12, 13]] = held
+    above, right = true[rows][13, 12].astype(float), true[rows][14, 13].astype(float)
+    half = 0.5 * stride
+    wanted = (above[0] + half * above[2] + right[0] - half * right[1]) / 2
+    assert planes[14, 12, 0] == pytest.approx(wanted, abs=1e-5)
+    np.testing.assert_allclose(planes[14, 12, 1:], above[1:], rtol=1e-4)

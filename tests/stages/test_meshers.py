@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mvs.stages.mesh import MeshOptions, mesh
+from mvs.stages.meshers import _in_order
 from mvs.stages.refine import DepthMap
 from mvs.stages.triangulate import triangulate
 
@@ -79,3 +80,24 @@ def test_the_unit_does_not_matter(cloud, maps, result, scale):
 def test_without_depths_it_says_what_it_wants(cloud):
     with pytest.raises(ValueError, match="take a --quality that refines"):
         mesh(cloud, TSDF)
+
+
+def test_the_order_does_not_depend_on_the_order_it_came_in():
+    """Also where two vertices are in one place."""
+    rng = np.random.default_rng(0)
+    vertices = rng.random((30, 3))
+    vertices[7] = vertices[21]
+    faces = np.array([rng.choice(30, 3, replace=False) for _ in range(50)], np.int32)
+    wanted = _in_order(vertices, faces)
+    for _ in range(5):
+        order = rng.permutation(30)
+        rank = np.argsort(order).astype(np.int32)
+        shuffled = np.roll(rank[faces[rng.permutation(50)]], 1, axis=1)
+        found = _in_order(vertices[order], shuffled)
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_a_moved_map_has_moved_points(maps):
+    shift = np.array([0.1, -2.0, 30.0])
+    np.testing.assert_allclose(maps[0].moved(shift).points(), maps[0].points() + shift, atol=1e-6)
