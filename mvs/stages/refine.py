@@ -175,7 +175,7 @@ def refine(
     options = options or RefineOptions()
     scale = _finest_scale(shots, options)
     half = [_buffer(surface, shots, view, scale / 2) for view in range(len(shots))]
-    pictures = Pictures(shots.images, scale, 2 * options.n_candidates)
+    pictures = Pictures(shots.images, scale, options.n_candidates + 2)
     maps: list[DepthMap | None] = []
     for view in range(len(shots)):
         found = None
