@@ -2,9 +2,10 @@
 
 What a folder must hold::
 
-    images/<image name>            names as in the model, sub-folders allowed
+    images/<image name>            names as in the camera file, sub-folders allowed
     masks/<image name>.png         optional; in the distorted picture; 0 is ignored, the rest kept
-    sparse/0/ or sparse/           a COLMAP model, see ``calib.colmap``
+    sparse/0/ or another           a camera file of a format of ``calib.formats``
+    capture.json                   optional; {"unit": "m"}, for files without a place for it
 
 EXIF orientation is ignored, as COLMAP ignores it.
 """
@@ -41,6 +42,10 @@ class CaptureError(Exception):
         self.remedy = remedy
 
 
+class CameraFileError(CaptureError):
+    """A camera file that cannot be used."""
+
+
 @dataclass(frozen=True)
 class PinholeView:
     """A view without distortion.
@@ -67,7 +72,8 @@ class View:
         image_path: the picture.
         mask_path: its mask, None without.
         camera: as calibrated.
-        point_ids: (n,) int64 rows of ``Capture.points`` that the view sees.
+        point_ids: (n,) int64 rows of ``Capture.points`` that the view sees, ascending.
+        observed: (n, 2) float64 pixels where it sees them; None where the file does not say.
     """
 
     name: str
@@ -75,6 +81,7 @@ class View:
     mask_path: Path | None
     camera: Camera
     point_ids: npt.NDArray[np.int64]
+    observed: npt.NDArray[np.float64] | None = None
 
     def load_image(self) -> ByteArray:
         """The picture as it is on disk, (H, W, 3) uint8 RGB.
@@ -138,12 +145,30 @@ class Capture:
         views: sorted by name.
         points: (N, 3) float64 sparse points, may be empty.
         warnings: what a user should know, one line each.
+        unit: of the world, "m", "cm" or "mm"; None where nobody said.
+        source: the camera file, or the folder of a model of several files.
+        format: of the camera file, a key of ``calib.formats.FORMATS``.
     """
 
     path: Path
     views: tuple[View, ...]
     points: npt.NDArray[np.float64]
     warnings: tuple[str, ...]
+    unit: str | None = None
+    source: Path | None = None
+    format: str = "colmap"
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture on disk, as its file holds it.
+
+    Raises:
+        CaptureError: if it is absent or unreadable.
+    """
+    import cv2
+
+    height, width = _read(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
+    return width, height
 
 
 def to_bytes(image: npt.NDArray[Any], path: Path) -> ByteArray:

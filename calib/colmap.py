@@ -5,95 +5,74 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from calib.calibration import CalibratedImage, Calibration, DamagedError
 from calib.camera import Camera
-from calib.capture import Capture, CaptureError, View
-from calib.colmap_records import DamagedError, ImageRecord, ModelRecords, read_records
+from calib.capture import Capture
+from calib.colmap_records import ImageRecord, ModelRecords, read_records
 
 DoubleArray = npt.NDArray[np.float64]
+IdArray = npt.NDArray[np.int64]
 
-_MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", ".")
-# How many names a message spells out.
-_N_NAMED = 5
+MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", ".")
 
 
-def read_capture(path: Path, images: Path | None = None, masks: Path | None = None) -> Capture:
-    """Read a folder with pictures and a COLMAP model.
+def find_colmap(path: Path) -> Path | None:
+    """The folder of a capture's model, None without one.
 
     Args:
-        path: the capture's folder; the model is looked for in sparse/0, sparse, colmap/sparse/0,
-            colmap/sparse and the folder itself.
-        images: folder of the pictures; ``images`` in the capture's folder if None.
-        masks: folder of the masks; ``masks`` in the capture's folder if None and there.
+        path: the capture's folder or the model's.
+    """
+    return next((path / name for name in MODEL_FOLDERS if _suffix(path / name)), None)
 
-    Returns:
-        The capture; views whose picture is absent are left out with a warning.
+
+def read_colmap(path: Path) -> Calibration:
+    """Read a model.
+
+    Args:
+        path: a folder of ``find_colmap``.
 
     Raises:
-        CaptureError: if there is no model, it is damaged, or fewer than two pictures are there.
+        DamagedError: if a file makes no sense.
     """
-    folder, suffix = find_model(path)
-    try:
-        records = read_records(folder, suffix)
-        poses = {key: _pose(records, key, image) for key, image in records.images.items()}
-    except DamagedError as error:
-        raise CaptureError(folder, f"damaged model: {error}", "export the model again") from None
-    warnings: list[str] = []
-    image_folder = images or path / "images"
-    if not image_folder.is_dir():
-        raise CaptureError(image_folder, "no such folder", "name it with --images")
-    mask_folder = _mask_folder(path, masks)
-    point_rows = {key: row for row, key in enumerate(records.points)}
-    views, missing, unmasked = [], [], []
-    for key, image in sorted(records.images.items(), key=lambda item: item[1].name):
-        name = image.name.replace("\\", "/")
-        picture = image_folder / name
-        if not picture.is_file():
-            missing.append(name)
-            continue
-        mask = None if mask_folder is None else mask_folder / f"{name}.png"
-        if mask is not None and not mask.is_file():
-            unmasked.append(name)
-            mask = None
-        rows = [point_rows[p] for p in image.point_ids.tolist() if p in point_rows]
+    records = read_records(path, _suffix(path) or ".bin")
+    rows = {key: row for row, key in enumerate(records.points)}
+    images = []
+    for key, image in records.images.items():
         lens = records.cameras[image.camera_id]
-        camera = Camera(lens.model, lens.width, lens.height, lens.params, poses[key])
-        views.append(View(name, picture, mask, camera, np.unique(np.array(rows, np.int64))))
-    if len(records.images) < 2:
-        n = len(records.images)
-        raise CaptureError(folder, f"the model has {n} registered view(s)", "two are needed")
-    if len(views) < 2:
-        raise CaptureError(
-            image_folder,
-            f"{len(missing)} of {len(records.images)} pictures are missing: {_some(missing)}",
-            "restore them or name their folder with --images",
+        seen = np.array([rows.get(p, -1) for p in image.point_ids.tolist()], np.int64)
+        ids, first = np.unique(seen[seen >= 0], return_index=True)
+        found = CalibratedImage(
+            name=image.name.replace("\\", "/"),
+            model=lens.model,
+            params=lens.params,
+            cam_from_world=_pose(records, key, image),
+            size=(lens.width, lens.height),
+            point_ids=ids,
+            observed=image.observed[seen >= 0][first],
         )
-    if missing:
-        warnings.append(f"{len(missing)} views left out, picture missing: {_some(missing)}")
-    if unmasked:
-        warnings.append(f"{len(unmasked)} views have no mask: {_some(unmasked)}")
+        images.append(found)
     points = np.array(list(records.points.values()), np.float64).reshape(-1, 3)
-    return Capture(path, tuple(views), points, tuple(warnings))
+    return Calibration(tuple(images), _picture_folders(path), points)
 
 
-def find_model(path: Path) -> tuple[Path, str]:
-    """The folder of a capture's model, and ".bin" or ".txt".
-
-    Raises:
-        CaptureError: if there is none.
-    """
-    if not path.is_dir():
-        raise CaptureError(path, "no such folder", "give a folder with images/ and sparse/0")
-    for name in _MODEL_FOLDERS:
-        for suffix in (".bin", ".txt"):
-            if all((path / name / f"{stem}{suffix}").is_file() for stem in ("cameras", "images")):
-                return path / name, suffix
-    raise CaptureError(
-        path, "holds no COLMAP model (cameras and images, .bin or .txt)", "put it in sparse/0"
+def write_colmap(folder: Path, capture: Capture) -> Path:
+    """Write a capture's cameras and points as ``sparse/0``; returns that folder."""
+    model = folder / "sparse" / "0"
+    views = capture.views
+    write_model(
+        model,
+        [view.name for view in views],
+        [view.camera for view in views],
+        capture.points,
+        [view.point_ids for view in views],
+        [view.observed for view in views],
     )
+    return model
 
 
 def write_model(
@@ -101,16 +80,18 @@ def write_model(
     names: Sequence[str],
     cameras: Sequence[Camera],
     points: DoubleArray | None = None,
-    observations: Sequence[npt.NDArray[np.int64]] | None = None,
+    observations: Sequence[IdArray] | None = None,
+    observed: Sequence[DoubleArray | None] | None = None,
 ) -> None:
     """Write a binary model that COLMAP reads; files are replaced whole.
 
     Args:
         folder: made where absent.
         names: image names.
-        cameras: one per name; each gets its own entry.
+        cameras: one per name; those with one lens share its entry.
         points: (N, 3) sparse points.
         observations: rows of ``points`` that each view sees; needed with points.
+        observed: (n, 2) pixels where each view sees them; where they project if None.
 
     Raises:
         ValueError: if lengths do not fit.
@@ -119,23 +100,21 @@ def write_model(
 
     points = np.zeros((0, 3)) if points is None else points
     seen = observations if observations is not None else [np.zeros(0, np.int64)] * len(names)
-    if not len(names) == len(cameras) == len(seen):
+    pixels = observed if observed is not None else [None] * len(names)
+    if not len(names) == len(cameras) == len(seen) == len(pixels):
         raise ValueError(f"{len(names)} names, {len(cameras)} cameras, {len(seen)} observations")
     model = pycolmap.Reconstruction()
     tracks: list[list[tuple[int, int]]] = [[] for _ in range(len(points))]
+    lenses: dict[tuple[object, ...], int] = {}
     for key, (name, camera, rows) in enumerate(zip(names, cameras, seen, strict=True), 1):
-        lens = pycolmap.Camera(
-            model=camera.model,
-            width=camera.width,
-            height=camera.height,
-            params=camera.params.tolist(),
-            camera_id=key,
-        )
-        model.add_camera_with_trivial_rig(lens)
-        image = pycolmap.Image(name=name, camera_id=key, image_id=key)
-        image.points2D = pycolmap.Point2DList(
-            [pycolmap.Point2D(xy) for xy in camera.project(points[rows])[0]]
-        )
+        lens = (camera.model, camera.width, camera.height, *camera.params.tolist())
+        if lens not in lenses:
+            lenses[lens] = len(lenses) + 1
+            model.add_camera_with_trivial_rig(_lens(camera, lenses[lens]))
+        image = pycolmap.Image(name=name, camera_id=lenses[lens], image_id=key)
+        at = pixels[key - 1]
+        at = camera.project(points[rows])[0] if at is None else at
+        image.points2D = pycolmap.Point2DList([pycolmap.Point2D(xy) for xy in at])
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(camera.cam_from_world))
         for index, row in enumerate(rows.tolist()):
             tracks[row].append((key, index))
@@ -150,11 +129,29 @@ def write_model(
             file.replace(folder / file.name)
 
 
-def _mask_folder(path: Path, masks: Path | None) -> Path | None:
-    if masks is not None and not masks.is_dir():
-        raise CaptureError(masks, "no such folder", "name the masks' folder, or leave --masks out")
-    folder = masks or path / "masks"
-    return folder if folder.is_dir() else None
+def _lens(camera: Camera, key: int) -> Any:
+    import pycolmap
+
+    return pycolmap.Camera(
+        model=camera.model,
+        width=camera.width,
+        height=camera.height,
+        params=camera.params.tolist(),
+        camera_id=key,
+    )
+
+
+def _suffix(folder: Path) -> str | None:
+    """The ending of the model that the folder holds, ".bin" or ".txt"."""
+    for suffix in (".bin", ".txt"):
+        if all((folder / f"{stem}{suffix}").is_file() for stem in ("cameras", "images")):
+            return suffix
+    return None
+
+
+def _picture_folders(model: Path) -> tuple[Path, ...]:
+    """``images`` beside the model or above it, as ``MODEL_FOLDERS`` are nested."""
+    return tuple(folder / "images" for folder in (model, *list(model.parents)[:3]))
 
 
 def _pose(records: ModelRecords, key: int, image: ImageRecord) -> DoubleArray:
@@ -168,8 +165,3 @@ def _pose(records: ModelRecords, key: int, image: ImageRecord) -> DoubleArray:
     R = sensor_from_rig[:, :3] @ rig_from_world[:, :3]
     t = sensor_from_rig[:, :3] @ rig_from_world[:, 3] + sensor_from_rig[:, 3]
     return np.column_stack([R, t])
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_N_NAMED])
-    return f"{shown} and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else shown

@@ -6,6 +6,7 @@ the file could hold.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calib.calibration import DamagedError, check_name, check_names
 from calib.camera import MODEL_PARAMS
 
 DoubleArray = npt.NDArray[np.float64]
@@ -27,11 +29,8 @@ _MODEL_BY_ID = (
 )
 _CAMERA_SENSOR = 0
 _OBSERVATION = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
+_TRACK_ELEMENT = np.dtype([("image", "<u4"), ("index", "<u4")])
 _LONGEST_NAME = 4096
-
-
-class DamagedError(Exception):
-    """A model file whose content makes no sense; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,21 @@ class LensRecord:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One entry of the images file; ``cam_from_world`` is (3, 4)."""
+    """One entry of the images file.
+
+    Attributes:
+        name: as in the file.
+        camera_id: its camera's number.
+        cam_from_world: (3, 4).
+        point_ids: (n,) int64 numbers of the points it sees.
+        observed: (n, 2) float64 pixels where it sees them.
+    """
 
     name: str
     camera_id: int
     cam_from_world: DoubleArray
     point_ids: npt.NDArray[np.int64]
+    observed: DoubleArray
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,7 @@ def read_records(folder: Path, suffix: str) -> ModelRecords:
         except (ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:
             reason = str(error).partition("\n")[0]
             raise DamagedError(f"{path.name}: unreadable entry ({reason})") from None
-    seen: set[str] = set()
-    for image in records.images.values():
-        if image.name in seen:
-            raise DamagedError(f"images{suffix}: two images have the name {image.name!r}")
-        seen.add(image.name)
+    check_names(image.name for image in records.images.values())
     return records
 
 
@@ -179,19 +183,28 @@ def _add_image(
     name: str,
     camera_id: int,
     cam_from_world: DoubleArray,
-    point_ids: npt.NDArray[np.int64],
+    observed: npt.NDArray[Any],
 ) -> None:
     if camera_id not in records.cameras:
         raise DamagedError(f"image {name!r} refers to camera {camera_id}, which is not there")
-    parts = name.replace("\\", "/").split("/")
-    if not name or not name.isprintable() or ".." in parts or not parts[0]:
-        raise DamagedError(f"image {key} has the name {name!r}")
-    records.images[key] = ImageRecord(name, camera_id, cam_from_world, point_ids)
+    if key in records.images:
+        raise DamagedError(f"two images have the number {key}")
+    check_name(name)
+    seen = observed[observed["point"] >= 0]
+    ids = np.ascontiguousarray(seen["point"], np.int64)
+    pixels = np.column_stack([seen["x"], seen["y"]]).astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise DamagedError(f"image {name!r} has an observation that is not finite")
+    records.images[key] = ImageRecord(name, camera_id, cam_from_world, ids, pixels)
 
 
-def _add_point(records: ModelRecords, key: int, xyz: tuple[float, float, float]) -> None:
-    if not np.isfinite(xyz).all():
+def _add_point(
+    records: ModelRecords, key: int, xyz: tuple[float, float, float], seen_by: list[int]
+) -> None:
+    if not all(map(math.isfinite, xyz)):
         raise DamagedError(f"point {key} is at {xyz}")
+    if any(image not in records.images for image in seen_by):
+        raise DamagedError(f"point {key} is seen by an image that is not there")
     records.points[key] = xyz
 
 
@@ -210,9 +223,8 @@ def _images_bin(data: _Bytes, records: ModelRecords) -> None:
     for _ in range(data.count(73)):
         key, *values, camera_id = data.take("I7dI")
         name = data.text()
-        observed = data.array(_OBSERVATION, data.count(_OBSERVATION.itemsize))["point"]
-        seen = observed[observed >= 0]
-        _add_image(records, key, name, camera_id, pose(values[:4], values[4:]), seen)
+        observed = data.array(_OBSERVATION, data.count(_OBSERVATION.itemsize))
+        _add_image(records, key, name, camera_id, pose(values[:4], values[4:]), observed)
     data.finish()
 
 
@@ -220,10 +232,8 @@ def _points_bin(data: _Bytes, records: ModelRecords) -> None:
     for _ in range(data.count(51)):
         key, x, y, z = data.take("Qddd")
         data.take("3Bd")
-        track = data.count(8)
-        data.need(8 * track)
-        data.at += 8 * track
-        _add_point(records, key, (x, y, z))
+        track = data.array(_TRACK_ELEMENT, data.count(_TRACK_ELEMENT.itemsize))
+        _add_point(records, key, (x, y, z), track["image"].tolist())
     data.finish()
 
 
@@ -286,15 +296,17 @@ def _images_txt(lines: list[str], records: ModelRecords) -> None:
         points = observed.split()
         if len(points) % 3:
             raise DamagedError(f"image {fields[9]!r} has an observation that is no triple")
-        seen = np.array(points[2::3], np.int64)
+        seen = np.zeros(len(points) // 3, _OBSERVATION)
+        seen["x"], seen["y"] = np.array(points[0::3], float), np.array(points[1::3], float)
+        seen["point"] = np.array(points[2::3], np.int64)
         transform = pose(numbers[:4], numbers[4:])
-        _add_image(records, int(fields[0]), fields[9], int(fields[8]), transform, seen[seen >= 0])
+        _add_image(records, int(fields[0]), fields[9], int(fields[8]), transform, seen)
 
 
 def _points_txt(lines: list[str], records: ModelRecords) -> None:
     for words in _words(lines):
         x, y, z = (float(word) for word in words[1:4])
-        _add_point(records, int(words[0]), (x, y, z))
+        _add_point(records, int(words[0]), (x, y, z), [int(word) for word in words[8::2]])
 
 
 def _rigs_txt(lines: list[str], records: ModelRecords) -> None:

@@ -63,18 +63,14 @@ def run(options: Options) -> None:
 def _holds_photos(path: Path) -> bool:
     """Whether a folder holds annotated photographs, and no capture."""
     from calib.capture import CaptureError
-    from calib.colmap import find_model
+    from calib.formats import has_cameras
 
-    if not path.is_dir():
+    if not path.is_dir() or has_cameras(path):
         return False
-    try:
-        find_model(path)
-    except CaptureError:
-        if any(path.glob("*.pts")):
-            return True
-        reason = "holds neither a COLMAP model nor photographs with .pts files"
-        raise CaptureError(path, reason, "put a model in sparse/0 or landmarks in .pts") from None
-    return False
+    if any(path.glob("*.pts")):
+        return True
+    reason = "holds neither a camera file nor photographs with .pts files"
+    raise CaptureError(path, reason, "put a COLMAP model in sparse/0 or landmarks in .pts")
 
 
 def _run_photos(options: Options) -> dict[str, Any]:
@@ -164,7 +160,7 @@ def _against_truth(
 
 
 def _other_scene(path: Path, measured: EmbedderEvaluationOptions) -> SurfaceScene:
-    from calib.colmap import read_capture
+    from calib.formats import read_capture
     from mvs.evaluation.embedder import SurfaceScene
 
     return SurfaceScene.of(read_capture(path), measured)

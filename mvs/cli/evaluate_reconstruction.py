@@ -45,7 +45,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
-    from calib.colmap import read_capture
+    from calib.formats import read_capture
     from mvs.cli.show import plain_json, warn
     from mvs.evaluation.reconstruction import evaluate
     from mvs.record import write_json

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from calib.capture import Capture
     from mvs.types import Embedder
 
+# The keys of calib.formats.FORMATS, spelt out so that --help need not import the readers.
+FormatName = Literal["colmap", "cameras", "nerfstudio", "middlebury"]
+
 
 def _usable_cores() -> int:
     """Cores this process may use, which may be fewer than the machine has."""
@@ -26,7 +29,8 @@ class EmbedderOptions:
     """A capture and what embeds it.
 
     Attributes:
-        capture: folder with images/ and a COLMAP model in sparse/0.
+        capture: folder with images/ and a camera file (a COLMAP model in sparse/0), or the file.
+        format: of the camera file, if it shall not be found out.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
         embedder: compact (shipped), densemarks (fetch it first), precomputed (needs --cube-maps),
@@ -38,6 +42,7 @@ class EmbedderOptions:
     """
 
     capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
+    format: FormatName | None = None
     images: Path | None = None
     masks: Path | None = None
     embedder: Literal["compact", "densemarks", "precomputed", "none"] = "compact"
@@ -52,9 +57,9 @@ class EmbedderOptions:
         Raises:
             CaptureError: if it cannot be used.
         """
-        from calib.colmap import read_capture
+        from calib.formats import read_capture
 
-        return read_capture(self.capture, self.images, self.masks)
+        return read_capture(self.capture, self.images, self.masks, self.format)
 
     def load_embedder(self) -> Embedder:
         """The embedder named, with the number of threads set.

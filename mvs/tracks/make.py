@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
-from calib.colmap import find_model, read_capture
+from calib.formats import has_cameras, read_capture
 from mvs.tracks.choose import choose_pairs
 from mvs.tracks.head import Head, HeadFollower, find_head
 from mvs.tracks.options import TracksOptions
@@ -129,11 +129,7 @@ def count_pictures(source: Path, every: int) -> int:
 def _kind(source: Path) -> str:
     if not source.is_dir():
         return "video"
-    try:
-        find_model(source)
-    except CaptureError:
-        return "frames"
-    return "capture"
+    return "capture" if has_cameras(source) else "frames"
 
 
 def _from_video(

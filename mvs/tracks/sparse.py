@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.capture import Capture, CaptureError, View
-from calib.colmap import find_model
 from mvs.tracks.head import Head
 from mvs.tracks.pairs import MatchedPair
 from mvs.types import BoolArray, DoubleArray
@@ -20,7 +19,7 @@ class Observations:
     """Where one picture sees sparse points.
 
     Attributes:
-        points: (n,) int64 COLMAP's ids, ascending.
+        points: (n,) int64 rows of the capture's points, ascending.
         pixels: (n, 2) float64 as observed, in the picture as it was taken.
         errors: (n,) float64 pixels to the point's projection.
     """
@@ -49,21 +48,11 @@ def read_observations(capture: Capture) -> dict[str, Observations]:
     Raises:
         CaptureError: if the model has no sparse points, or cannot be read.
     """
-    import pycolmap
-
-    folder, _ = find_model(capture.path)
-    if not len(capture.points):
+    if not len(capture.points) or any(view.observed is None for view in capture.views):
         remedy = "triangulate points (colmap point_triangulator), or give its images as frames"
-        raise CaptureError(folder, "the model has no sparse points, so no tracks", remedy)
-    try:
-        model = pycolmap.Reconstruction(str(folder))
-    except (ValueError, RuntimeError, IndexError, KeyError) as error:
-        reason = f"damaged model: {str(error).strip().splitlines()[-1]}"
-        raise CaptureError(folder, reason, "export the model again") from None
-    positions = {key: point.xyz for key, point in model.points3D.items()}
-    views = {view.name: view for view in capture.views}
-    images = {image.name.replace("\\", "/"): image for image in model.images.values()}
-    return {name: _observations(views[name], images[name].points2D, positions) for name in views}
+        where = capture.source or capture.path
+        raise CaptureError(where, "the model has no sparse points, so no tracks", remedy)
+    return {view.name: _observations(view, capture.points) for view in capture.views}
 
 
 def capture_pairs(
@@ -99,18 +88,7 @@ def capture_pairs(
         yield MatchedPair(first, second, np.stack(ends, axis=1), errors)
 
 
-def _observations(
-    view: View, points2d: Sequence[object], positions: dict[int, DoubleArray]
-) -> Observations:
-    rows = [
-        (int(point.point3D_id), *point.xy)  # type: ignore[attr-defined]
-        for point in points2d
-        if point.has_point3D() and point.point3D_id in positions  # type: ignore[attr-defined]
-    ]
-    table = np.array(rows, np.float64).reshape(-1, 3)
-    # A picture may observe a point twice: the first observation is taken.
-    points, first = np.unique(table[:, 0].astype(np.int64), return_index=True)
-    pixels = table[first, 1:]
-    xyz = np.array([positions[key] for key in points.tolist()]).reshape(-1, 3)
-    errors = np.linalg.norm(view.camera.project(xyz)[0] - pixels, axis=1)
-    return Observations(points, pixels, errors)
+def _observations(view: View, positions: DoubleArray) -> Observations:
+    pixels = np.zeros((0, 2)) if view.observed is None else view.observed
+    seen = view.camera.project(positions[view.point_ids])[0]
+    return Observations(view.point_ids, pixels, np.linalg.norm(seen - pixels, axis=1))

@@ -16,7 +16,7 @@ import open3d
 from plyfile import PlyData
 
 from calib.camera import Camera
-from calib.colmap import read_capture
+from calib.formats import read_capture
 
 _SIDE = 420
 

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from calib.camera import Camera
 from calib.capture import CaptureError
-from calib.colmap import find_model, read_capture, write_model
+from calib.colmap import write_model
+from calib.formats import read_capture
 from tests.calib.lenses import HEIGHT, PARAMS, WIDTH
 
 NAMES = ["a.png", "left/b c.png", "left/déjà vu.png", "z.jpg"]
@@ -268,8 +269,8 @@ def test_a_single_view_is_refused(tmp_path):
 def test_folders_without_a_capture(tmp_path):
     with pytest.raises(CaptureError, match="no such folder"):
         read_capture(tmp_path / "absent")
-    with pytest.raises(CaptureError, match="no COLMAP model"):
-        find_model(tmp_path)
+    with pytest.raises(CaptureError, match="holds no camera file"):
+        read_capture(tmp_path)
 
 
 def test_a_picture_of_another_size_is_refused(capture):

@@ -11,7 +11,8 @@ from plyfile import PlyData, PlyElement
 
 from calib.camera import Camera
 from calib.capture import Capture
-from calib.colmap import read_capture, write_model
+from calib.colmap import write_model
+from calib.formats import read_capture
 from mvs.stages.ply import write_properties
 from tests.scenes import unit_ball
 

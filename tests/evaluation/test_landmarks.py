@@ -256,7 +256,7 @@ def test_folders_without_labels_and_unreadable_pictures(tmp_path, photos):
 
 @pytest.mark.skipif(not (HEADS / "A").is_dir(), reason="needs the captures with truth")
 def test_the_shipped_network_finds_the_landmarks_of_an_unseen_head(monkeypatch):
-    from calib.colmap import read_capture
+    from calib.formats import read_capture
     from mvs.network.embedders import load_embedder
     from mvs.stages.embed import embed_views
 

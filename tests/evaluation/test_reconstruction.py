@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from calib.capture import CaptureError
-from calib.colmap import read_capture
+from calib.formats import read_capture
 from mvs.cli.main import run
 from mvs.evaluation.reconstruction import EvaluationOptions, evaluate
 from mvs.evaluation.truth import Truth

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from calib.camera import Camera
-from calib.colmap import read_capture
+from calib.formats import read_capture
 from calib.lens import distortion_map, undistortion_map
 from mvs.errors import ReconstructionError
 from mvs.network.crop import paste_cube_map

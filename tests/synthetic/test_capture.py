@@ -6,7 +6,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from calib.colmap import read_capture
+from calib.formats import read_capture
 from mvs.cli.main import run
 from mvs.evaluation.truth import Truth
 from mvs.stages.ply import read_properties

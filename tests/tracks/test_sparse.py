@@ -6,7 +6,8 @@ import pycolmap
 import pytest
 
 from calib.capture import CaptureError
-from calib.colmap import read_capture, write_model
+from calib.colmap import write_model
+from calib.formats import read_capture
 from mvs.tracks.head import find_head
 from mvs.tracks.make import write_tracks
 from mvs.tracks.options import TracksOptions

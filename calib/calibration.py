@@ -1,0 +1,213 @@
+"""What a camera file says, before any picture is opened, and the checks all readers share.
+
+A reader gives a ``Calibration``. It raises ``DamagedError`` where the content makes no sense;
+``calib.formats`` turns that into a ``CameraFileError`` with the file's path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calib.camera import MODEL_PARAMS, Camera
+
+DoubleArray = npt.NDArray[np.float64]
+IdArray = npt.NDArray[np.int64]
+
+UNITS = ("m", "cm", "mm")
+# How far from a rotation a matrix of few decimals may be; it is then made one.
+_ROTATION_TOLERANCE = 1e-3
+_LARGEST_SIDE = 1 << 20
+_LARGEST_TEXT = 1 << 28
+
+
+class DamagedError(Exception):
+    """A camera file whose content makes no sense; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedImage:
+    """One picture of a camera file.
+
+    Attributes:
+        name: relative to one of the calibration's folders, with forward slashes.
+        model: of the lens, a key of ``MODEL_PARAMS``.
+        params: (n,) float64 in COLMAP's order and pixel convention.
+        cam_from_world: (3, 4) float64.
+        size: width and height, pixels; None where only the picture tells.
+        is_centered: the principal point counts from the middle of the picture.
+        point_ids: (n,) int64 rows of the calibration's points that it sees.
+        observed: (n, 2) float64 pixels where it sees them; None where the file does not say.
+        mask: name of its mask's file where the camera file gives one, else None.
+    """
+
+    name: str
+    model: str
+    params: DoubleArray
+    cam_from_world: DoubleArray
+    size: tuple[int, int] | None
+    is_centered: bool = False
+    point_ids: IdArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    observed: DoubleArray | None = None
+    mask: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.mask is not None:
+            check_name(self.mask)
+        if self.size is not None:
+            checked_size(self.size, self.name)
+        _check_lens(self.model, self.params, self.name)
+
+    def camera(self, width: int, height: int) -> Camera:
+        """The camera of a picture of this size."""
+        params = np.array(self.params, np.float64)
+        if self.is_centered:
+            at = MODEL_PARAMS[self.model].index("cx")
+            params[at : at + 2] += width / 2, height / 2
+        return Camera(self.model, width, height, params, self.cam_from_world)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A camera file's content.
+
+    Attributes:
+        images: in the file's order, names unique.
+        points: (N, 3) float64 sparse points, may be empty.
+        folders: where the pictures are looked for, in this order.
+        unit: of the world, one of ``UNITS``; None where the file does not say.
+        warnings: what a user should know, one line each.
+    """
+
+    images: tuple[CalibratedImage, ...]
+    folders: tuple[Path, ...]
+    points: DoubleArray = field(default_factory=lambda: np.zeros((0, 3)))
+    unit: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_names(image.name for image in self.images)
+        if not np.isfinite(self.points).all():
+            raise DamagedError("a point is not finite")
+        if self.unit is not None and self.unit not in UNITS:
+            raise DamagedError(f"the unit must be one of {', '.join(UNITS)}, it is {self.unit!r}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise DamagedError where two pictures have one name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DamagedError(f"two images have the name {name!r}")
+        seen.add(name)
+
+
+def check_name(name: str) -> None:
+    """Raise DamagedError where a picture's name is none or leaves the images folder."""
+    parts = name.replace("\\", "/").split("/")
+    has_drive = len(name) > 1 and name[1] == ":"
+    if not name or not name.isprintable():
+        raise DamagedError(f"an image has the name {name!r}")
+    if ".." in parts or not parts[0] or has_drive:
+        raise DamagedError(f"the image name {name!r} leaves the images folder")
+
+
+def rigid(rotation: Any, translation: Any, name: str) -> DoubleArray:
+    """(3, 4) from a rotation, made exact, and a translation, both checked.
+
+    Raises:
+        DamagedError: if it is not finite, mirrored or far from a rotation.
+    """
+    R = np.array(rotation, np.float64).reshape(3, 3)
+    t = np.array(translation, np.float64).reshape(3)
+    if not (np.isfinite(R).all() and np.isfinite(t).all()) or np.abs(R).max() > 2:
+        raise DamagedError(f"the pose of {name!r} is not finite or no rotation")
+    if np.abs(R @ R.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
+        raise DamagedError(f"the pose of {name!r} does not hold a rotation")
+    if np.linalg.det(R) < 0:
+        raise DamagedError(f"the pose of {name!r} is mirrored")
+    if np.abs(R @ R.T - np.eye(3)).max() > 1e-12:
+        u, _, v = np.linalg.svd(R)
+        R = u @ v
+    return np.column_stack([R, t])
+
+
+def inverted(pose: DoubleArray) -> DoubleArray:
+    """(3, 4) ``a_from_b`` of a (3, 4) ``b_from_a``."""
+    R = pose[:, :3]
+    return np.column_stack([R.T, -R.T @ pose[:, 3]])
+
+
+def checked_size(size: Sequence[Any], name: str) -> tuple[int, int]:
+    """Width and height as integers.
+
+    Raises:
+        DamagedError: if they are no size of a picture.
+    """
+    values = [float(value) for value in size]
+    if len(values) != 2 or not all(0 < v < _LARGEST_SIDE and v == int(v) for v in values):
+        raise DamagedError(f"{name!r} has pictures of {' x '.join(map(str, size))}")
+    return int(values[0]), int(values[1])
+
+
+def numbers(values: Any, n: int | None, what: str) -> DoubleArray:
+    """A flat list of finite numbers.
+
+    Raises:
+        DamagedError: if it is not that, or not of length ``n``.
+    """
+    try:
+        array = np.array(values, np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
+        raise DamagedError(f"{what} is not a list of numbers") from None
+    if n is not None and len(array) != n:
+        raise DamagedError(f"{what} has {len(array)} numbers, {n} are needed")
+    if not np.isfinite(array).all():
+        raise DamagedError(f"{what} is not finite")
+    return array
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number.
+
+    Raises:
+        DamagedError: if it is not that.
+    """
+    if isinstance(value, (bool, list, dict)):
+        raise DamagedError(f"{what} is no number")
+    return float(numbers([value], 1, what)[0])
+
+
+def read_text(path: Path) -> str:
+    """A camera file's text.
+
+    Raises:
+        DamagedError: if it is absurdly long, binary or not UTF-8.
+    """
+    if path.stat().st_size > _LARGEST_TEXT:
+        raise DamagedError(f"is larger than {_LARGEST_TEXT >> 20} MB")
+    data = path.read_bytes()
+    if b"\0" in data:
+        raise DamagedError("is no text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DamagedError("is not in UTF-8") from None
+
+
+def _check_lens(model: str, params: DoubleArray, name: str) -> None:
+    if model not in MODEL_PARAMS:
+        raise DamagedError(f"the lens model {model} of {name!r} is not supported")
+    names = MODEL_PARAMS[model]
+    n_focal = 1 if names[0] == "f" else 2
+    if len(params) != len(names):
+        raise DamagedError(f"{name!r} has {len(params)} parameters, {model} has {len(names)}")
+    if not all(map(math.isfinite, params)) or not (np.asarray(params[:n_focal]) > 0).all():
+        raise DamagedError(f"{name!r} has the parameters {np.asarray(params).tolist()}")

@@ -1,0 +1,221 @@
+"""Camera files of all kinds: which there are, which one a folder holds, and reading a capture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from calib.calibration import UNITS, CalibratedImage, Calibration, DamagedError, read_text
+from calib.cameras_json import find_cameras_json, read_cameras_json, write_cameras_json
+from calib.capture import CameraFileError, Capture, CaptureError, View, picture_size
+from calib.colmap import find_colmap, read_colmap, write_colmap
+from calib.middlebury import find_middlebury, read_middlebury, write_middlebury
+from calib.nerfstudio import find_nerfstudio, read_nerfstudio, write_nerfstudio
+from calib.pictures import PictureFolder
+
+
+class Format(NamedTuple):
+    """A kind of camera file.
+
+    Attributes:
+        summary: what it is, in a few words.
+        find: its camera file (or folder) for the path a user gave, None where there is none.
+        read: a found camera file; raises ``DamagedError``.
+        write: a capture's cameras into a folder, returning the file; raises ``ValueError`` where
+            the format cannot say what the capture holds.
+    """
+
+    summary: str
+    find: Callable[[Path], Path | None]
+    read: Callable[[Path], Calibration]
+    write: Callable[[Path, Capture], Path]
+
+
+# In the order in which a folder is searched.
+FORMATS = {
+    "colmap": Format("COLMAP model, .bin or .txt", find_colmap, read_colmap, write_colmap),
+    "cameras": Format(
+        "cameras.json of this project", find_cameras_json, read_cameras_json, write_cameras_json
+    ),
+    "nerfstudio": Format(
+        "transforms.json of nerfstudio or instant-ngp",
+        find_nerfstudio,
+        read_nerfstudio,
+        write_nerfstudio,
+    ),
+    "middlebury": Format(
+        "*_par.txt of the Middlebury benchmark", find_middlebury, read_middlebury, write_middlebury
+    ),
+}
+UNIT_FILE = "capture.json"
+# How many names a message spells out.
+_N_NAMED = 5
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+def find_cameras(path: Path, format: str | None = None) -> tuple[str, Path]:  # noqa: A002
+    """The format of a capture and its camera file.
+
+    Args:
+        path: the capture's folder, or the camera file.
+        format: a key of ``FORMATS``; the first that is found if None.
+
+    Raises:
+        ValueError: if ``format`` is unknown.
+        CaptureError: if there is no camera file.
+    """
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format}")
+    if not path.exists():
+        remedy = "give a folder with images/ and a camera file, e.g. a COLMAP model in sparse/0"
+        raise CaptureError(path, "no such folder or file", remedy)
+    for name in FORMATS if format is None else (format,):
+        found = FORMATS[name].find(path)
+        if found is not None:
+            return name, found
+    if format is not None:
+        raise CaptureError(path, f"holds no {FORMATS[format].summary}", "leave --format out")
+    kinds = "; ".join(entry.summary for entry in FORMATS.values())
+    raise CaptureError(path, "holds no camera file", f"put a COLMAP model in sparse/0, or: {kinds}")
+
+
+def has_cameras(path: Path) -> bool:
+    """Whether a path is a capture, or a camera file, of any format."""
+    return path.exists() and any(entry.find(path) is not None for entry in FORMATS.values())
+
+
+def read_cameras(format: str, source: Path) -> Calibration:  # noqa: A002
+    """Read a camera file.
+
+    Args:
+        format: a key of ``FORMATS``.
+        source: of ``find_cameras``.
+
+    Raises:
+        CameraFileError: if it is damaged.
+    """
+    try:
+        calibration = FORMATS[format].read(source)
+    except DamagedError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+    except _UNREADABLE as error:
+        reason = f"unreadable entry ({str(error).partition(chr(10))[0][:200]})"
+    else:
+        return calibration
+    raise CameraFileError(source, f"damaged model: {reason}", "export the model again")
+
+
+def read_capture(
+    path: Path,
+    images: Path | None = None,
+    masks: Path | None = None,
+    format: str | None = None,  # noqa: A002
+) -> Capture:
+    """Read a folder with pictures and a camera file.
+
+    Args:
+        path: the capture's folder, or its camera file.
+        images: folder of the pictures; ``images`` in the capture's folder, or where the camera
+            file says, if None.
+        masks: folder of the masks; ``masks`` in the capture's folder if None and there.
+        format: a key of ``FORMATS``; found out if None.
+
+    Returns:
+        The capture; views whose picture is absent are left out with a warning.
+
+    Raises:
+        ValueError: if ``format`` is unknown.
+        CaptureError: if there is no camera file, it is damaged, or fewer than two pictures are
+            there.
+    """
+    format, source = find_cameras(path, format)  # noqa: A001
+    calibration = read_cameras(format, source)
+    folder = path if path.is_dir() else path.parent
+    n = len(calibration.images)
+    if n < 2:
+        raise CameraFileError(source, f"the model has {n} registered view(s)", "two are needed")
+    pictures = _picture_folder(folder, images, calibration)
+    mask_folder = _mask_folder(folder, masks)
+    views, missing, unmasked = [], [], []
+    for image in sorted(calibration.images, key=lambda image: image.name):
+        name = pictures.find(image.name)
+        if name is None:
+            missing.append(image.name)
+            continue
+        mask = _mask(mask_folder, name, image, source)
+        if mask is None and mask_folder is not None:
+            unmasked.append(name)
+        path_ = pictures.path / name
+        camera = image.camera(*(image.size or picture_size(path_)))
+        views.append(View(name, path_, mask, camera, image.point_ids, image.observed))
+    if len(views) < 2:
+        raise CaptureError(
+            pictures.path,
+            f"{len(missing)} of {n} pictures are missing: {_some(missing)}",
+            "restore them or name their folder with --images",
+        )
+    warnings = list(calibration.warnings)
+    if missing:
+        warnings.append(f"{len(missing)} views left out, picture missing: {_some(missing)}")
+    if unmasked:
+        warnings.append(f"{len(unmasked)} views have no mask: {_some(unmasked)}")
+    unit = calibration.unit or read_unit(folder)
+    points = calibration.points
+    return Capture(folder, tuple(views), points, tuple(warnings), unit, source, format)
+
+
+def read_unit(folder: Path) -> str | None:
+    """The unit that a capture's ``capture.json`` gives, None without.
+
+    Raises:
+        CameraFileError: if it is damaged.
+    """
+    path = folder / UNIT_FILE
+    if not path.is_file():
+        return None
+    try:
+        unit = json.loads(read_text(path))["unit"]
+    except (DamagedError, *_UNREADABLE) as error:
+        unit = error
+    if unit not in UNITS:
+        reason = f'must hold {{"unit": U}} with U one of {", ".join(UNITS)}'
+        raise CameraFileError(path, reason, "correct or remove it")
+    return str(unit)
+
+
+def _picture_folder(path: Path, images: Path | None, calibration: Calibration) -> PictureFolder:
+    """The first folder that exists and holds one of the pictures."""
+    asked = (images,) if images is not None else (path / "images", *calibration.folders)
+    folders = [PictureFolder(folder) for folder in asked if folder.is_dir()]
+    if not folders:
+        raise CaptureError(asked[0], "no such folder", "name it with --images")
+    for folder in folders:
+        if any(folder.find(image.name) for image in calibration.images):
+            return folder
+    return folders[0]
+
+
+def _mask_folder(path: Path, masks: Path | None) -> PictureFolder | None:
+    if masks is not None and not masks.is_dir():
+        raise CaptureError(masks, "no such folder", "name the masks' folder, or leave --masks out")
+    folder = masks or path / "masks"
+    return PictureFolder(folder) if folder.is_dir() else None
+
+
+def _mask(
+    folder: PictureFolder | None, name: str, image: CalibratedImage, source: Path
+) -> Path | None:
+    """A picture's mask: in the folder of masks, else where the camera file says."""
+    if folder is not None:
+        return folder.find_mask(name)
+    named = None if image.mask is None else source.parent / image.mask
+    return named if named is not None and named.is_file() else None
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_N_NAMED])
+    return f"{shown} and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else shown

@@ -1,0 +1,53 @@
+"""Where a calibration's pictures and masks are on disk."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".webp")
+
+
+class PictureFolder:
+    """The pictures below a folder, found by exact name or, where a name has no ending, by stem.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._endings = cache(_endings)
+
+    def find(self, name: str) -> str | None:
+        """The name on disk of a picture of a camera file, None where there is none.
+
+        Args:
+            name: with forward slashes; its ending may be missing or of another case.
+        """
+        if (self.path / name).is_file():
+            return name
+        parent, _, last = name.rpartition("/")
+        stem, dot, ending = last.rpartition(".")
+        has_ending = bool(dot) and f".{ending.lower()}" in PICTURE_SUFFIXES
+        found = self._endings(self.path / parent).get(stem if has_ending else last, ())
+        if has_ending:
+            found = tuple(f for f in found if f.lower() == f".{ending.lower()}")
+        return f"{name[: -len(ending) - 1] if has_ending else name}{found[0]}" if found else None
+
+    def find_mask(self, name: str) -> Path | None:
+        """The mask of a picture in a folder of masks: NAME.png, else of the same name or stem."""
+        stem = name.rpartition(".")[0] or name
+        for candidate in (f"{name}.png", f"{stem}.png", name):
+            if (self.path / candidate).is_file():
+                return self.path / candidate
+        return None
+
+
+def _endings(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The endings of a folder's pictures, by stem."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            found[path.stem] = (*found.get(path.stem, ()), path.suffix)
+    return found
