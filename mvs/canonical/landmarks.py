@@ -9,19 +9,17 @@ Source: Chandran, Zoss, Gotardo and Bradley, "Continuous Landmark Detection with
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mvs.canonical.layouts import load_layout
 from mvs.stages.views import cube_per_pixel
 from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray
 
-_LAYOUTS = {"68": "landmarks68.json"}
 # A network's confidence is 1 / (1 + variance / _SURE^2), see ``NetworkEmbedder``.
 _SURE = 0.01
 # The window of a fit reaches this many times its kernel's width, and weighs so little there that
@@ -90,28 +88,13 @@ class Landmarks2d:
 
 
 def landmark_positions(layout: str = "68") -> FloatArray:
-    """Cube coordinates of a set of landmarks.
-
-    Args:
-        layout: ``68``, the order of Multi-PIE and 300-W: jaw 0-16, brows 17-26, nose 27-35, eyes
-            36-47 (36 and 45 the outer corners), lips 48-67; right before left.
-
-    Returns:
-        (68, 3) float32.
-
-    Raises:
-        ValueError: if there is no such layout.
-    """
-    return _layout(layout)[1].copy()
+    """Cube coordinates (K, 3) float32 of a layout, see ``load_layout``."""
+    return load_layout(layout).positions.copy()
 
 
 def landmark_names(layout: str = "68") -> tuple[str, ...]:
-    """Names of a set's landmarks, such as ``left_eye_3``, in order.
-
-    Raises:
-        ValueError: if there is no such layout.
-    """
-    return _layout(layout)[0]
+    """Names of a layout's places, such as ``left_eye_3``, in order."""
+    return load_layout(layout).names
 
 
 def find_landmarks(
@@ -309,14 +292,3 @@ def _weighted_median(values: DoubleArray, weight: DoubleArray) -> DoubleArray:
         total = np.cumsum(weight[order])
         middle[column] = row[order[np.searchsorted(total, total[-1] / 2)]]
     return middle
-
-
-@cache
-def _layout(layout: str) -> tuple[tuple[str, ...], FloatArray]:
-    """Names and places of a shipped set."""
-    if layout not in _LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
-    text = (Path(__file__).parent / _LAYOUTS[layout]).read_text(encoding="utf-8")
-    marks = json.loads(text)["landmarks"]
-    places = np.array([mark["uvw"] for mark in marks], np.float32)
-    return tuple(mark["name"] for mark in marks), places

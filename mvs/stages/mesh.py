@@ -106,7 +106,7 @@ def mesh(
     if shots is not None and options.max_hole > 0:
         open_ = (distance[:, 0] <= options.max_hole * shots.radius) & ~near
         near[open_] = _seen(vertices + origin, faces, open_, shots, options)
-    faces = _largest_pieces(faces[near[faces].all(axis=1)], len(vertices), options.min_piece)
+    faces = largest_pieces(faces[near[faces].all(axis=1)], len(vertices), options.min_piece)
     if len(faces) == 0:
         raise ReconstructionError(
             "no face of the mesh lies near the cloud",
@@ -116,12 +116,12 @@ def mesh(
     vertices, faces = vertices[used], corners.reshape(-1, 3).astype(np.int32)
     distance, rows = distance[used], rows[used]
     if 0 < options.max_faces < len(faces):
-        vertices, faces = _simplify(vertices, faces, options.max_faces)
+        vertices, faces = simplify(vertices, faces, options.max_faces)
         distance, rows = _nearest(local.points, vertices, min(options.n_neighbors, len(cloud)))
     return Mesh(_interpolate(local, vertices + origin, distance, rows, spacing), faces)
 
 
-def _simplify(
+def simplify(
     vertices: DoubleArray, faces: IntArray, max_faces: int
 ) -> tuple[DoubleArray, IntArray]:
     """Quadric edge collapse (Garland and Heckbert 1997), by Open3D; outlines are kept."""
@@ -179,7 +179,7 @@ def _spacing(points: DoubleArray) -> float:
     return spacing
 
 
-def _largest_pieces(faces: IntArray, n_vertices: int, min_piece: float) -> IntArray:
+def largest_pieces(faces: IntArray, n_vertices: int, min_piece: float) -> IntArray:
     """Faces of the connected pieces that hold at least a share of all faces."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
