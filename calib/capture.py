@@ -89,12 +89,9 @@ class View:
         Raises:
             CaptureError: if it is absent, unreadable, or not of the camera's size.
         """
-        import cv2
-
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        image = to_bytes(_read(self.image_path, flags), self.image_path)
+        image = read_image(self.image_path)
         self._check_size(self.image_path, image.shape[1], image.shape[0])
-        return np.ascontiguousarray(image[..., ::-1])
+        return image
 
     def load_mask(self) -> BoolArray | None:
         """The mask as it is on disk, (H, W) bool, True where the picture counts; None without.
@@ -157,6 +154,18 @@ class Capture:
     unit: str | None = None
     source: Path | None = None
     format: str = "colmap"
+
+
+def read_image(path: Path) -> ByteArray:
+    """A picture as it is on disk, (H, W, 3) uint8 RGB.
+
+    Raises:
+        CaptureError: if it is absent or unreadable.
+    """
+    import cv2
+
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    return np.ascontiguousarray(to_bytes(_read(path, flags), path)[..., ::-1])
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -14,25 +14,18 @@ class Options(SourceOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from calib.lens import distortion_map
+    from mvs.canonical.pictures import map_capture
     from mvs.cli.show import counter, progress_bars, warn
-    from mvs.network.crop import paste_cube_map
     from mvs.network.precomputed import write_cube_map
     from mvs.record import prepare_output
-    from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
 
     capture = options.load_capture()
     prepare_output(options.output)
     embedder = options.load_embedder()
     with progress_bars(options.quiet) as progress:
         step = counter(progress, "embed", 3 * len(capture.views))
-        stage = EmbedOptions(threads=options.threads)
-        embedded = embed_views(capture.views, embedder, stage, step)
-        for view, cube_map in zip(capture.views, embedded.cube_maps, strict=True):
-            whole = paste_cube_map(cube_map, view.camera.height, view.camera.width)
-            if not view.camera.is_pinhole:
-                whole = warp_cube_map(whole, distortion_map(view.camera))
-            write_cube_map(options.output / f"{view.name}.npz", whole)
+        for picture in map_capture(capture, embedder, options.threads, step):
+            write_cube_map(options.output / f"{picture.name}.npz", picture.as_taken()[1])
             step()
     if not options.quiet:
         warn(capture.warnings)

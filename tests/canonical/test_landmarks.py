@@ -225,7 +225,7 @@ def test_the_shipped_landmarks_are_the_head_model_s():
 
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="layout must be one of 68"):
-        landmark_positions("5")
+        landmark_positions("70")
     with pytest.raises(ValueError, match=r"positions must be \(K, 3\)"):
         find_landmarks(SCENE.cube_maps[0], np.zeros((3, 2), np.float32))
     for changes in ({"radius": 0.0}, {"min_pixels": 2.0}, {"max_gap": 0.0}, {"steps": 0}):

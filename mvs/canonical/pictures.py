@@ -1,0 +1,113 @@
+"""Pictures with their cube maps: of image files, or of a capture's views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calib.camera import Camera
+from calib.capture import Capture, CaptureError, View, read_image
+from calib.lens import distortion_map
+from calib.pictures import PICTURE_SUFFIXES
+from mvs.network.crop import empty_cube_map, paste_cube_map
+from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
+from mvs.types import ByteArray, CubeMap, DoubleArray, Embedder
+
+
+@dataclass(frozen=True)
+class MappedPicture:
+    """A picture and its cube map.
+
+    Attributes:
+        name: of the file, or of the view.
+        image: (H, W, 3) uint8 RGB; a view's is undistorted.
+        cube_map: at the network's resolution, with ``image_from_map`` to the image's pixels; its
+            mask is empty where no head is seen.
+        camera: pinhole, of the image; None of a file.
+        view: as photographed; None of a file.
+    """
+
+    name: str
+    image: ByteArray
+    cube_map: CubeMap
+    camera: Camera | None = None
+    view: View | None = None
+
+    def full(self) -> CubeMap:
+        """The map with a place for each pixel of ``image``."""
+        return paste_cube_map(self.cube_map, *self.image.shape[:2])
+
+    def as_taken(self) -> tuple[ByteArray, CubeMap]:
+        """Picture (H, W, 3) and map of each of its pixels, with the lens's distortion."""
+        if self.view is None or self.view.camera.is_pinhole:
+            return self.image, self.full()
+        mapping = distortion_map(self.view.camera)
+        return self.view.load_image(), warp_cube_map(self.full(), mapping)
+
+    def pixels_as_taken(self, pixels: DoubleArray) -> DoubleArray:
+        """Where pixels (N, 2) of ``image`` lie in the picture with the lens's distortion."""
+        if self.view is None or self.camera is None or self.view.camera.is_pinhole:
+            return pixels
+        rays = self.camera.unproject(pixels)
+        return self.view.camera.project(self.camera.center + rays)[0]
+
+
+def list_images(source: Path) -> tuple[Path, ...]:
+    """The picture files of a folder, by name, or the one named.
+
+    Raises:
+        CaptureError: if there are none.
+    """
+    if source.is_file():
+        return (source,)
+    found = sorted(p for p in source.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        reason = "no such file or folder" if not source.exists() else "holds no pictures"
+        raise CaptureError(source, reason, "give pictures, a folder of them, or a capture")
+    return tuple(found)
+
+
+def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPicture]:
+    """Embed picture files one after the other, each by itself.
+
+    Args:
+        paths: of the pictures; EXIF orientation is ignored.
+        embedder: finds the head and embeds it.
+
+    Yields:
+        One per path.
+
+    Raises:
+        CaptureError: if a picture cannot be read.
+    """
+    for path in paths:
+        image = read_image(path)
+        square = embedder.find_head(image, path.name)
+        if square is None:
+            yield MappedPicture(path.name, image, empty_cube_map(2, 2))
+        else:
+            yield MappedPicture(path.name, image, embedder.embed(image, square, path.name))
+
+
+def map_capture(
+    capture: Capture,
+    embedder: Embedder,
+    threads: int = 1,
+    progress: Callable[[], None] | None = None,
+) -> tuple[MappedPicture, ...]:
+    """Embed a capture's views, cropped to one head in space.
+
+    Args:
+        capture: its views.
+        embedder: finds the head and embeds it.
+        threads: views embedded at a time.
+        progress: called twice per view.
+
+    Raises:
+        CaptureError: if a picture or mask cannot be read.
+        ReconstructionError: if fewer than two views agree on a head.
+    """
+    found = embed_views(capture.views, embedder, EmbedOptions(threads=threads), progress)
+    rows = zip(capture.views, found.images, found.cube_maps, found.cameras, strict=True)
+    return tuple(MappedPicture(v.name, image, cube, cam, v) for v, image, cube, cam in rows)
