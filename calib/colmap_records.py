@@ -284,10 +284,8 @@ def _cameras_txt(lines: list[str], records: ModelRecords) -> None:
 
 def _images_txt(lines: list[str], records: ModelRecords) -> None:
     # The line of observations may be empty, so empty lines count once the first image came.
-    while lines and not lines[-1].strip():
-        lines = lines[:-1]
-    while lines and not lines[0].strip():
-        lines = lines[1:]
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    lines = lines[filled[0] : filled[-1] + 1] if filled else []
     for head, observed in zip(lines[::2], [*lines[1::2], ""], strict=False):
         fields = head.strip().split(" ", 9)
         if len(fields) != 10:
