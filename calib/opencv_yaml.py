@@ -21,7 +21,8 @@ DoubleArray = npt.NDArray[np.float64]
 
 # The loader takes about a second for this much; a hundred cameras take a twentieth of it.
 _LARGEST = 1 << 20
-_MATRIX = "tag:yaml.org,2002:opencv-matrix"
+# The second is OpenCV 5's for vectors.
+_MATRICES = ("tag:yaml.org,2002:opencv-matrix", "tag:yaml.org,2002:opencv-nd-matrix")
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,7 +41,8 @@ def _matrix_entries(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Hashable, 
 
 
 _Loader.yaml_implicit_resolvers = {}
-_Loader.add_constructor(_MATRIX, _matrix_entries)
+for _tag in _MATRICES:
+    _Loader.add_constructor(_tag, _matrix_entries)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -52,11 +54,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path, _LARGEST)
     if text.startswith("%YAML"):
         # OpenCV's "%YAML:1.0" is no YAML directive.
-        text = text.partition("\n")[2]
+        text = "\n" + text.partition("\n")[2]
     try:
         document = yaml.load(text, _Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 2}"
+        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
         raise DamagedError(f"{path.name}: no YAML: {error.problem}{line}") from None
     except yaml.YAMLError as error:
         raise DamagedError(f"{path.name}: no YAML: {error}") from None
@@ -78,7 +80,10 @@ def matrix(value: Any, n: int | None, what: str) -> DoubleArray:
     data = numbers(value["data"], n, what)
     # dt is a number of channels and a letter: "d", "3d".
     channels = str(value.get("dt", ""))[:-1] or 1
-    layout = numbers([value.get("rows", 1), value.get("cols", len(data)), channels], 3, what)
+    sizes = value.get("sizes", [value.get("rows", 1), value.get("cols", len(data))])
+    if not isinstance(sizes, list):
+        raise DamagedError(f"the sizes of {what} are no list")
+    layout = numbers([*sizes, channels], None, what)
     if layout.prod() != len(data):
         raise DamagedError(f"{what} announces {layout.prod():g} numbers and holds {len(data)}")
     return data
