@@ -26,6 +26,8 @@ _LARGEST_SIDE = 1 << 20
 _LARGEST_TEXT = 1 << 28
 _LONGEST_NAME = 1024
 _LONGEST_PART = 255
+# How many names a message spells out.
+_N_NAMED = 5
 # No length, pixel or coefficient of a camera is larger; their squares and cubes stay finite.
 _LARGEST_NUMBER = 1e15
 _SMALLEST_FOCAL = 1e-2
@@ -121,6 +123,13 @@ def check_names(names: Iterable[str]) -> None:
         if name in seen:
             raise DamagedError(f"two images have the name {name!r}")
         seen.add(name)
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first few names, for a message of one line."""
+    shown = [name[:_LONGEST_PART] for name in names[:_N_NAMED]]
+    text = ", ".join(name if name.isprintable() else repr(name) for name in shown)
+    return f"{text} and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else text
 
 
 def check_name(name: str) -> None:

@@ -265,7 +265,8 @@ def _frames_bin(data: _Bytes, records: ModelRecords) -> None:
 
 
 def _lines(data: bytes) -> list[str]:
-    return [line for line in data.decode().split("\n") if not line.startswith("#")]
+    text = data.decode("utf-8-sig")
+    return [line for line in text.split("\n") if not line.startswith("#")]
 
 
 def _words(lines: list[str]) -> list[list[str]]:

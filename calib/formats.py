@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from calib.bundler import find_bundler, read_bundler, write_bundler
-from calib.calibration import UNITS, CalibratedImage, Calibration, DamagedError, read_text
+from calib.calibration import (
+    UNITS,
+    CalibratedImage,
+    Calibration,
+    DamagedError,
+    read_text,
+    some_names,
+)
 from calib.cameras_json import find_cameras_json, read_cameras_json, write_cameras_json
 from calib.capture import CameraFileError, Capture, CaptureError, View, picture_size
 from calib.colmap import find_colmap, read_colmap, write_colmap
@@ -65,8 +72,6 @@ FORMATS = {
     "mvsnet": Format("cams/*_cam.txt of MVSNet", find_mvsnet, read_mvsnet, write_mvsnet),
 }
 UNIT_FILE = "capture.json"
-# How many names a message spells out.
-_N_NAMED = 5
 _LONGEST_REASON = 400
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
@@ -123,7 +128,8 @@ def read_cameras(format: str, source: Path) -> Calibration:  # noqa: A002
     else:
         return calibration
     # One line, whatever the file holds.
-    reason = " ".join(reason.split())[:_LONGEST_REASON]
+    reason = " ".join(reason[:_LONGEST_REASON].split())
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     raise CameraFileError(source, f"damaged model: {reason}", "export the model again")
 
 
@@ -174,14 +180,14 @@ def read_capture(
     if len(views) < 2:
         raise CaptureError(
             pictures.path,
-            f"{len(missing)} of {n} pictures are missing: {_some(missing)}",
+            f"{len(missing)} of {n} pictures are missing: {some_names(missing)}",
             "restore them or name their folder with --images",
         )
     warnings = list(calibration.warnings)
     if missing:
-        warnings.append(f"{len(missing)} views left out, picture missing: {_some(missing)}")
+        warnings.append(f"{len(missing)} views left out, picture missing: {some_names(missing)}")
     if unmasked:
-        warnings.append(f"{len(unmasked)} views have no mask: {_some(unmasked)}")
+        warnings.append(f"{len(unmasked)} views have no mask: {some_names(unmasked)}")
     unit = calibration.unit or read_unit(folder)
     points = calibration.points
     return Capture(folder, tuple(views), points, tuple(warnings), unit, source, format)
@@ -233,8 +239,3 @@ def _mask(
         return folder.find_mask(name)
     named = None if image.mask is None else source.parent / image.mask
     return named if named is not None and named.is_file() else None
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_N_NAMED])
-    return f"{shown} and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else shown

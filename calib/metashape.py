@@ -28,6 +28,7 @@ from calib.calibration import (
     numbers,
     read_text,
     rigid,
+    some_names,
 )
 from calib.capture import Capture
 from calib.files import replacing
@@ -46,7 +47,6 @@ _VERSION = "1.5.0"
 _LARGEST = 1 << 24
 _DECLARATION = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 _LOCAL = ("LOCAL", "ENG")
-_N_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,8 @@ def read_metashape(path: Path) -> Calibration:
         ("not aligned", [c for c in cameras if not _text(c, "transform")]),
     ):
         if left:
-            warnings.append(f"{len(left)} cameras left out, {what}: {_some(left)}")
+            labels = some_names([camera.get("label", "") for camera in left])
+            warnings.append(f"{len(left)} cameras left out, {what}: {labels}")
     worlds, unit, notes = _worlds(chunk, Counter(c.get("component_id", "") for c in used))
     used = [camera for camera in used if camera.get("component_id", "") in worlds]
     sensors = {sensor.get("id", ""): sensor for sensor in chunk.iterfind("sensors/sensor")}
@@ -281,8 +282,3 @@ def _add_sensor(
 
 def _text(element: ET.Element, name: str) -> str | None:
     return (element.findtext(name) or "").strip() or None
-
-
-def _some(cameras: list[ET.Element]) -> str:
-    names = [camera.get("label", "")[:60] for camera in cameras[:_N_NAMED]]
-    return ", ".join(map(repr, names)) + (" and more" if len(cameras) > _N_NAMED else "")

@@ -30,6 +30,7 @@ from calib.calibration import (
     checked_size,
     pinhole_params,
     rigid,
+    some_names,
 )
 from calib.capture import Capture, View
 from calib.files import replacing
@@ -98,8 +99,8 @@ def read_opencv(path: Path) -> Calibration:
     images = [_image(name, _by_name(name, intri, extri)) for name in posed]
     warnings = []
     if len(posed) < len(names):
-        absent = ", ".join(name for name in names if name not in posed)
-        warnings.append(f"cameras left out, without a pose in {EXTRINSICS}: {absent}")
+        absent = [name for name in names if name not in posed]
+        warnings.append(f"{len(absent)} cameras left out, without a pose: {some_names(absent)}")
     return Calibration(tuple(images), _picture_folders(path.parent), warnings=tuple(warnings))
 
 

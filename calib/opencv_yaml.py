@@ -19,8 +19,8 @@ from calib.calibration import DamagedError, numbers, read_text
 
 DoubleArray = npt.NDArray[np.float64]
 
-# The loader takes about a second for this much; a hundred cameras take a twentieth of it.
-_LARGEST = 1 << 20
+# The loader takes some seconds for this much; a hundred cameras take a tenth of it.
+_LARGEST = 1 << 19
 # The second is OpenCV 5's for vectors.
 _MATRICES = ("tag:yaml.org,2002:opencv-matrix", "tag:yaml.org,2002:opencv-nd-matrix")
 

@@ -225,8 +225,8 @@ def test_cameras_that_are_left_out_are_named(tmp_path):
     found = read(tmp_path, document(cameras))
     assert [view.name for view in found.views] == ["00.png", "01.png"]
     assert found.warnings == (
-        "1 cameras left out, disabled: '02'",
-        "1 cameras left out, not aligned: '03'",
+        "1 cameras left out, disabled: 02",
+        "1 cameras left out, not aligned: 03",
     )
 
 
