@@ -31,7 +31,8 @@ _FISHEYES = ("fisheye", "equidistant_fisheye")
 # Skew that no pixel sees; a fit of k4 that is mentioned; one that is refused. All in pixels.
 _SKEW_PX, _FIT_PX, _WORST_FIT_PX = 0.1, 0.05, 0.5
 _N_RADII = 2000
-_N_REWEIGHTINGS = 4
+_N_REWEIGHTINGS = 8
+_SMALLEST_DENOMINATOR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,21 +153,26 @@ def _rational(k: list[float], radii: DoubleArray, focal: float) -> tuple[list[fl
     """k1 ... k6 of FULL_OPENCV closest to a polynomial, and how far it is off, pixels.
 
     (1 + k1 s + k2 s^2 + k3 s^3) / (1 + k4 s + k5 s^2 + k6 s^3) with s = r^2, by least squares
-    linearised with the denominator of the round before. Source: Sanathanan, Koerner, "Transfer
-    function synthesis as a ratio of two complex polynomials", 1963.
+    linearised with the denominator of the round before; denominators of lower degree are tried too,
+    as a full one may have a pole among the radii. Source: Sanathanan, Koerner, "Transfer function
+    synthesis as a ratio of two complex polynomials", 1963.
     """
     reach = float(radii[-1]) ** 2
     s = radii**2 / reach
     target = np.polyval([*(c * reach**n for n, c in zip((4, 3, 2, 1), k[::-1], strict=True)), 1], s)
     powers = np.column_stack([s, s**2, s**3])
-    denominator = np.ones_like(s)
-    for _ in range(_N_REWEIGHTINGS):
-        weight = (radii / denominator)[:, None]
-        system = np.hstack([powers, -target[:, None] * powers])
-        found = np.linalg.lstsq(system * weight, (target - 1) * weight[:, 0], rcond=None)[0]
-        denominator = 1 + powers @ found[3:]
-        if denominator.min() < 0.1:
-            return [0.0] * 6, np.inf
-    off = focal * radii * np.abs((1 + powers @ found[:3]) / denominator - target)
-    scale = np.array([reach, reach**2, reach**3] * 2)
-    return (found / scale).tolist(), float(off.max())
+    best, best_px = np.zeros(6), np.inf
+    for degree in (3, 2, 1):
+        denominator = np.ones_like(s)
+        for _ in range(_N_REWEIGHTINGS):
+            weight = (radii / denominator)[:, None]
+            system = np.hstack([powers, -target[:, None] * powers[:, :degree]]) * weight
+            found = np.linalg.lstsq(system, (target - 1) * weight[:, 0], rcond=None)[0]
+            denominator = 1 + powers[:, :degree] @ found[3:]
+            if denominator.min() < _SMALLEST_DENOMINATOR:
+                break
+            ratio = (1 + powers @ found[:3]) / denominator
+            off_px = float((focal * radii * np.abs(ratio - target)).max())
+            if off_px < best_px:
+                best, best_px = np.pad(found, (0, 3 - degree)), off_px
+    return (best / np.tile([reach, reach**2, reach**3], 2)).tolist(), best_px

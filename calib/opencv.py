@@ -57,7 +57,11 @@ _KEYS = {
     "model": ("model", "camera_model", "distortion_model"),
     "is_fisheye": ("fisheye_model",),
 }
-_CAMERA_FILE = re.compile(rf'^\s*"?({"|".join(_KEYS["K"])})"?\s*:'.encode(), re.MULTILINE)
+# K as a matrix; a "K: 5" is of something else.
+_CAMERA_FILE = re.compile(
+    rf'^\s*"?({"|".join(_KEYS["K"])})"?[ \t]*:[ \t]*(!!opencv-matrix|\[|\{{|\r?$)'.encode(),
+    re.MULTILINE,
+)
 _HEAD = 1 << 16
 _FISHEYES = ("fisheye", "opencv_fisheye", "equidistant", "kannala_brandt")
 _PERSPECTIVE = ("", "pinhole", "perspective", "opencv", "plumb_bob", "rational_polynomial")
@@ -75,7 +79,7 @@ def find_opencv(path: Path) -> Path | None:
     else:
         folders = [path / name for name in _FOLDERS]
     for folder in folders:
-        if (folder / INTRINSICS).is_file() and (folder / EXTRINSICS).is_file():
+        if (folder / INTRINSICS).is_file():
             return folder / INTRINSICS
         if _camera_files(folder):
             return folder
@@ -89,9 +93,12 @@ def read_opencv(path: Path) -> Calibration:
         DamagedError: if a file makes no sense.
     """
     if path.is_dir():
-        images = [_image(file.stem, _by_alias(read_yaml(file))) for file in _camera_files(path)]
+        images = [_image(file.stem, _by_alias(file)) for file in _camera_files(path)]
         return Calibration(tuple(images), _picture_folders(path))
-    intri, extri = read_yaml(path), read_yaml(path.with_name(EXTRINSICS))
+    beside = path.with_name(EXTRINSICS)
+    if not beside.is_file():
+        raise DamagedError(f"has no {EXTRINSICS} beside it")
+    intri, extri = read_yaml(path), read_yaml(beside)
     names = intri.get("names", [key[2:] for key in intri if key.startswith("K_")])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DamagedError(f"{INTRINSICS}: names must be a list of names")
@@ -144,10 +151,11 @@ def _picture_folders(folder: Path) -> tuple[Path, ...]:
     return (folder / "images", folder.parent / "images", folder)
 
 
-def _by_alias(document: dict[str, Any]) -> dict[str, Any]:
+def _by_alias(path: Path) -> dict[str, Any]:
     """A file of one camera, by the keys of ``_KEYS``."""
+    document = read_yaml(path)
     if "M2" in document:
-        raise DamagedError("holds a stereo pair; write a file per camera")
+        raise DamagedError(f"{path.name}: holds a stereo pair; write a file per camera")
     found = {}
     for key, aliases in _KEYS.items():
         found[key] = next((document[alias] for alias in aliases if alias in document), None)

@@ -100,7 +100,7 @@ def test_other_yaml_files_are_no_cameras(tmp_path):
     truth = make_capture(tmp_path, OPENCV)
     keys = ("K", "D", "R", "T")
     write_one_per_camera(tmp_path, truth, keys)
-    (tmp_path / "environment.yml").write_text("name: x\ndependencies:\n  - python\n")
+    (tmp_path / "environment.yml").write_text("name: x\nK: 5\ndependencies:\n  - python\n")
     assert_same_cameras(read_capture(tmp_path), truth)
 
 
@@ -179,8 +179,10 @@ def test_a_camera_without_a_pose(tmp_path):
     pair(tmp_path, rotation=False)
     with pytest.raises(CameraFileError, match=r"1 registered view"):
         read_capture(tmp_path)
+    (tmp_path / "extri.yml").unlink()
+    with pytest.raises(CameraFileError, match=r"has no extri\.yml beside it"):
+        read_capture(tmp_path)
     (tmp_path / "intri.yml").unlink()
-    make_capture(tmp_path)
     for name in ("00", "01"):
         (tmp_path / f"{name}.yml").write_text(f"%YAML:1.0\n---\nK: {K}\n")
     with pytest.raises(CameraFileError, match="'00' has none of R, rotation, rotation_matrix"):
