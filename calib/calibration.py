@@ -237,7 +237,7 @@ def read_text(path: Path, largest: int = _LARGEST_TEXT) -> str:
         DamagedError: if it is absurdly long, binary or not UTF-8.
     """
     if path.stat().st_size > largest:
-        raise DamagedError(f"is larger than {largest >> 20} MB")
+        raise DamagedError(f"is larger than {largest >> 10} kB")
     data = path.read_bytes()
     if b"\0" in data:
         raise DamagedError("is no text")

@@ -19,8 +19,9 @@ from calib.calibration import DamagedError, numbers, read_text
 
 DoubleArray = npt.NDArray[np.float64]
 
-# The loader takes some seconds for this much; a hundred cameras take a tenth of it.
-_LARGEST = 1 << 19
+# A hundred cameras take a tenth of it; the loader takes five seconds where every second byte of it
+# is a value.
+_LARGEST = 1 << 18
 # The second is OpenCV 5's for vectors.
 _MATRICES = ("tag:yaml.org,2002:opencv-matrix", "tag:yaml.org,2002:opencv-nd-matrix")
 
@@ -51,7 +52,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         DamagedError: if it is not.
     """
-    text = read_text(path, _LARGEST)
+    try:
+        return _mapping(read_text(path, _LARGEST))
+    except DamagedError as error:
+        raise DamagedError(f"{path.name}: {error}") from None
+
+
+def _mapping(text: str) -> dict[str, Any]:
     if text.startswith("%YAML"):
         # OpenCV's "%YAML:1.0" is no YAML directive.
         text = "\n" + text.partition("\n")[2]
@@ -59,11 +66,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.load(text, _Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
-        raise DamagedError(f"{path.name}: no YAML: {error.problem}{line}") from None
+        raise DamagedError(f"no YAML: {error.problem}{line}") from None
     except yaml.YAMLError as error:
-        raise DamagedError(f"{path.name}: no YAML: {error}") from None
+        raise DamagedError(f"no YAML: {error}") from None
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise DamagedError(f"{path.name}: must hold names with values")
+        raise DamagedError("must hold names with values")
     return document
 
 
