@@ -24,6 +24,7 @@ from calib.files import replacing
 FILE_NAME = "cameras.json"
 _FORMAT = "headmvs-cameras"
 _VERSION = 1
+_KEYS = {"format", "version", "unit", "views", "points"}
 _VIEW_KEYS = {"image", "model", "width", "height", "params", "cam_from_world", "mask"}
 
 
@@ -44,10 +45,15 @@ def read_cameras_json(path: Path) -> Calibration:
         DamagedError: if it does not keep to the schema.
     """
     document = json_object(path)
-    if document.get("format") != _FORMAT or document.get("version") != _VERSION:
+    version = document.get("version")
+    if document.get("format") != _FORMAT or version is True or version != _VERSION:
         raise DamagedError(f'must start with "format": "{_FORMAT}", "version": {_VERSION}')
-    points = numbers(document.get("points", []), None, "points").reshape(-1, 3)
-    images = tuple(_image(entry) for entry in document["views"])
+    _check_keys(document, _KEYS, "the document")
+    points = _matrix(document.get("points", []), 3, "points")
+    views = document.get("views")
+    if not isinstance(views, list):
+        raise DamagedError("must hold a list of views")
+    images = tuple(_image(entry) for entry in views)
     return Calibration(images, (path.parent / "images",), points, document.get("unit"))
 
 
@@ -101,17 +107,45 @@ def _image(entry: Any) -> CalibratedImage:
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
         raise DamagedError('a view must be an object with an "image"')
     name = entry["image"]
-    unknown = set(entry) - _VIEW_KEYS
-    if unknown:
-        raise DamagedError(f"view {name!r} has the unknown key {min(unknown)!r}")
-    pose: npt.NDArray[np.float64] = numbers(
-        entry["cam_from_world"], 12, f"cam_from_world of {name!r}"
-    ).reshape(3, 4)
+    _check_keys(entry, _VIEW_KEYS, f"view {name!r}")
+    pose = _matrix(entry.get("cam_from_world"), 4, f"cam_from_world of {name!r}")
+    if len(pose) != 3:
+        raise DamagedError(f"cam_from_world of {name!r} must have 3 rows")
+    size = (entry.get("width"), entry.get("height"))
+    if not all(map(_is_number, size)):
+        raise DamagedError(f"width and height of {name!r} must be numbers")
     return CalibratedImage(
         name=name,
         model=entry["model"],
-        params=numbers(entry["params"], None, f"params of {name!r}"),
+        params=_row(entry.get("params"), f"params of {name!r}"),
         cam_from_world=rigid(pose[:, :3], pose[:, 3], name),
-        size=checked_size((entry["width"], entry["height"]), name),
+        size=checked_size(size, name),
         mask=entry.get("mask"),
     )
+
+
+def _check_keys(entry: dict[str, Any], known: set[str], what: str) -> None:
+    unknown = set(entry) - known
+    if unknown:
+        raise DamagedError(f"{what} has the unknown key {min(unknown)!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _row(value: Any, what: str) -> npt.NDArray[np.float64]:
+    """A list of numbers, not of what could be made numbers."""
+    if not isinstance(value, list) or not all(map(_is_number, value)):
+        raise DamagedError(f"{what} must be a list of numbers")
+    return numbers(value, None, what)
+
+
+def _matrix(value: Any, n_columns: int, what: str) -> npt.NDArray[np.float64]:
+    """A list of rows of ``n_columns`` numbers."""
+    if not isinstance(value, list):
+        raise DamagedError(f"{what} must be a list of rows")
+    rows = [_row(row, what) for row in value]
+    if any(len(row) != n_columns for row in rows):
+        raise DamagedError(f"{what} must have {n_columns} numbers per row")
+    return np.array(rows, np.float64).reshape(-1, n_columns)

@@ -265,7 +265,8 @@ def _frames_bin(data: _Bytes, records: ModelRecords) -> None:
 
 
 def _lines(data: bytes) -> list[str]:
-    return [line for line in data.decode().split("\n") if not line.startswith("#")]
+    text = data.decode("utf-8-sig")
+    return [line for line in text.split("\n") if not line.startswith("#")]
 
 
 def _words(lines: list[str]) -> list[list[str]]:
@@ -284,10 +285,8 @@ def _cameras_txt(lines: list[str], records: ModelRecords) -> None:
 
 def _images_txt(lines: list[str], records: ModelRecords) -> None:
     # The line of observations may be empty, so empty lines count once the first image came.
-    while lines and not lines[-1].strip():
-        lines = lines[:-1]
-    while lines and not lines[0].strip():
-        lines = lines[1:]
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    lines = lines[filled[0] : filled[-1] + 1] if filled else []
     for head, observed in zip(lines[::2], [*lines[1::2], ""], strict=False):
         fields = head.strip().split(" ", 9)
         if len(fields) != 10:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from calib.calibration import UNITS, CalibratedImage, Calibration, DamagedError, read_text
+from calib.bundler import find_bundler, read_bundler, write_bundler
+from calib.calibration import (
+    UNITS,
+    CalibratedImage,
+    Calibration,
+    DamagedError,
+    read_text,
+    some_names,
+)
 from calib.cameras_json import find_cameras_json, read_cameras_json, write_cameras_json
 from calib.capture import CameraFileError, Capture, CaptureError, View, picture_size
 from calib.colmap import find_colmap, read_colmap, write_colmap
+from calib.metashape import find_metashape, read_metashape, write_metashape
 from calib.middlebury import find_middlebury, read_middlebury, write_middlebury
+from calib.mvsnet import find_mvsnet, read_mvsnet, write_mvsnet
 from calib.nerfstudio import find_nerfstudio, read_nerfstudio, write_nerfstudio
+from calib.opencv import find_opencv, read_opencv, write_opencv
 from calib.pictures import PictureFolder
 
 
@@ -48,10 +59,20 @@ FORMATS = {
     "middlebury": Format(
         "*_par.txt of the Middlebury benchmark", find_middlebury, read_middlebury, write_middlebury
     ),
+    "opencv": Format(
+        "intri.yml and extri.yml, or a YAML file of OpenCV's per camera",
+        find_opencv,
+        read_opencv,
+        write_opencv,
+    ),
+    "metashape": Format(
+        "cameras.xml of Agisoft Metashape", find_metashape, read_metashape, write_metashape
+    ),
+    "bundler": Format("bundle.out of Bundler", find_bundler, read_bundler, write_bundler),
+    "mvsnet": Format("cams/*_cam.txt of MVSNet", find_mvsnet, read_mvsnet, write_mvsnet),
 }
 UNIT_FILE = "capture.json"
-# How many names a message spells out.
-_N_NAMED = 5
+_LONGEST_REASON = 400
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -103,9 +124,12 @@ def read_cameras(format: str, source: Path) -> Calibration:  # noqa: A002
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error})"
     except _UNREADABLE as error:
-        reason = f"unreadable entry ({str(error).partition(chr(10))[0][:200]})"
+        reason = f"unreadable entry ({error})"
     else:
         return calibration
+    # One line, whatever the file holds.
+    reason = " ".join(reason[:_LONGEST_REASON].split())
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     raise CameraFileError(source, f"damaged model: {reason}", "export the model again")
 
 
@@ -150,19 +174,20 @@ def read_capture(
         if mask is None and mask_folder is not None:
             unmasked.append(name)
         path_ = pictures.path / name
-        camera = image.camera(*(image.size or picture_size(path_)))
-        views.append(View(name, path_, mask, camera, image.point_ids, image.observed))
+        size = image.size or picture_size(path_)
+        observed = image.observed_in(*size)
+        views.append(View(name, path_, mask, image.camera(*size), image.point_ids, observed))
     if len(views) < 2:
         raise CaptureError(
             pictures.path,
-            f"{len(missing)} of {n} pictures are missing: {_some(missing)}",
+            f"{len(missing)} of {n} pictures are missing: {some_names(missing)}",
             "restore them or name their folder with --images",
         )
     warnings = list(calibration.warnings)
     if missing:
-        warnings.append(f"{len(missing)} views left out, picture missing: {_some(missing)}")
+        warnings.append(f"{len(missing)} views left out, picture missing: {some_names(missing)}")
     if unmasked:
-        warnings.append(f"{len(unmasked)} views have no mask: {_some(unmasked)}")
+        warnings.append(f"{len(unmasked)} views have no mask: {some_names(unmasked)}")
     unit = calibration.unit or read_unit(folder)
     points = calibration.points
     return Capture(folder, tuple(views), points, tuple(warnings), unit, source, format)
@@ -214,8 +239,3 @@ def _mask(
         return folder.find_mask(name)
     named = None if image.mask is None else source.parent / image.mask
     return named if named is not None and named.is_file() else None
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_N_NAMED])
-    return f"{shown} and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else shown

@@ -5,11 +5,26 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calib.camera import Camera
+from calib.camera import MODEL_PARAMS, Camera
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
+
+_BROWN = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
+
+
+def brown_coefficients(camera: Camera) -> npt.NDArray[np.float64] | None:
+    """k1 k2 p1 p2 k3 k4 k5 k6, (8,) in OpenCV's order; None where the lens is of another kind.
+
+    Source: https://docs.opencv.org/4.x/d9/d0c/group__calib3d.html
+    """
+    if camera.model not in _BROWN:
+        return None
+    named = dict(zip(MODEL_PARAMS[camera.model], camera.params.tolist(), strict=True))
+    named.setdefault("k1", named.get("k", 0.0))
+    names = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+    return np.array([named.get(name, 0.0) for name in names])
 
 
 def undistortion_map(camera: Camera) -> FloatArray:

@@ -11,13 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from calib.calibration import CalibratedImage, Calibration, DamagedError, numbers, read_text, rigid
+from calib.calibration import (
+    CalibratedImage,
+    Calibration,
+    DamagedError,
+    numbers,
+    pinhole_params,
+    read_text,
+    rigid,
+)
 from calib.capture import Capture
 from calib.files import replacing
 
 _SUFFIX = "_par.txt"
 _N_NUMBERS = 21
-_SKEW_TOLERANCE = 1e-9
 
 
 def find_middlebury(path: Path) -> Path | None:
@@ -75,10 +82,5 @@ def _image(words: list[str]) -> CalibratedImage:
     name = words[0]
     values = numbers(words[1:], _N_NUMBERS, f"the line of {name!r}")
     K, R, t = values[:9].reshape(3, 3), values[9:18].reshape(3, 3), values[18:]
-    if K[2, 2] == 0 or np.abs(K[2, :2]).max() > 0:
-        raise DamagedError(f"K of {name!r} must end in 0 0 1")
-    K = K / K[2, 2]
-    if max(abs(K[0, 1]), abs(K[1, 0])) > _SKEW_TOLERANCE * abs(K[0, 0]):
-        raise DamagedError(f"K of {name!r} has skew, which no lens model here has")
-    params = np.array([K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5])
+    params = pinhole_params(K, name, 0.5)
     return CalibratedImage(name, "PINHOLE", params, rigid(R, t, name), None)

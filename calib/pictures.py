@@ -11,6 +11,8 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".bmp", ".
 class PictureFolder:
     """The pictures below a folder, found by exact name or, where a name has no ending, by stem.
 
+    A name without ending may also be that of a folder which holds one picture: one camera's.
+
     Attributes:
         path: the folder.
     """
@@ -33,7 +35,14 @@ class PictureFolder:
         found = self._endings(self.path / parent).get(stem if has_ending else last, ())
         if has_ending:
             found = tuple(f for f in found if f.lower() == f".{ending.lower()}")
-        return f"{name[: -len(ending) - 1] if has_ending else name}{found[0]}" if found else None
+        if found:
+            return f"{name[: -len(ending) - 1] if has_ending else name}{found[0]}"
+        return None if has_ending else self._only_picture(name)
+
+    def _only_picture(self, name: str) -> str | None:
+        stems = self._endings(self.path / name)
+        inside = [f"{name}/{stem}{ending}" for stem in stems for ending in stems[stem]]
+        return inside[0] if len(inside) == 1 else None
 
     def find_mask(self, name: str) -> Path | None:
         """The mask of a picture in a folder of masks: NAME.png, else of the same name or stem."""

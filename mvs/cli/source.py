@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from mvs.types import Embedder
 
 # The keys of calib.formats.FORMATS, spelt out so that --help need not import the readers.
-FormatName = Literal["colmap", "cameras", "nerfstudio", "middlebury"]
+FormatName = Literal[
+    "colmap", "cameras", "nerfstudio", "middlebury", "opencv", "metashape", "bundler", "mvsnet"
+]
 
 
 def _usable_cores() -> int:

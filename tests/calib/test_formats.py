@@ -22,6 +22,10 @@ HOLDS = {
     "cameras": (PINHOLE, OPENCV, RADIAL, FISHEYE),
     "nerfstudio": (PINHOLE, OPENCV, RADIAL, FISHEYE),
     "middlebury": (PINHOLE,),
+    "opencv": (PINHOLE, OPENCV, RADIAL, FISHEYE),
+    "metashape": (PINHOLE, OPENCV, RADIAL, FISHEYE),
+    "bundler": (RADIAL,),
+    "mvsnet": (PINHOLE,),
 }
 TRIPS = [(name, lens) for name, lenses in HOLDS.items() for lens in lenses]
 
