@@ -25,6 +25,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "calib convert": Command(
+        "mvs.cli.calib_convert", "write a capture with its cameras in another program's format"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
