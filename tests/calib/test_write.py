@@ -64,7 +64,7 @@ def test_undistorted_pictures_show_points_where_the_new_cameras_see_them(tmp_pat
         np.testing.assert_allclose(seen, view.camera.project(point)[0][0], atol=0.1)
         assert np.abs(seen - before.camera.project(point)[0][0]).max() > 0.1
         # What undistortion could not fill is masked.
-        np.testing.assert_array_equal(view.load_mask(), before.load_pinhole().mask)
+        np.testing.assert_array_equal(view.load_pinhole().mask, before.load_pinhole().mask)
 
 
 def test_an_output_that_holds_a_capture_is_not_touched(tmp_path, capsys):
