@@ -6,7 +6,7 @@ Everywhere else a calibration is taken as given; this is for calibrations that a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,7 +28,7 @@ _CHUNK = 1000
 _MIN_SHARED = 15
 # A round drops observations that are this many times as far off as the middle one, or this many
 # pixels, whichever is more.
-_DROP_TIMES, _DROP_PX = 5.0, 4.0
+_DROP_TIMES, _DROP_PX = 4.0, 1.0
 _MIN_VIEWS = 3
 _DAMPED = 1e-10
 
@@ -46,8 +46,8 @@ class AdjustOptions:
     """
 
     intrinsics: Literal["fixed", "focal", "all"] = "fixed"
-    rounds: int = 4
-    loss_px: float = 1.0
+    rounds: int = 5
+    loss_px: float = 0.5
     min_gain: float = 0.1
 
     def __post_init__(self) -> None:
@@ -100,15 +100,19 @@ class Adjustment:
     moved: DoubleArray
     helps: bool
 
+    def check(self) -> None:
+        """Raise ValueError where the given cameras are as good."""
+        if not self.helps:
+            raise ValueError(
+                f"adjusting does not help: held-out tracks meet to {self.before.median:.3f} pixels "
+                f"before and {self.after.median:.3f} after; go on with the capture as it is"
+            )
+
 
 def observed_tracks(capture: Capture) -> DoubleArray:
     """(N, V, 2) pixels of the points of a capture's own camera file, NaN where not seen."""
-    pixels = np.full((len(capture.points), len(capture.views), 2), np.nan)
-    for column, view in enumerate(capture.views):
-        if view.observed is not None:
-            pixels[view.point_ids, column] = view.observed
-    seen = np.isfinite(pixels[..., 0]).sum(axis=1)
-    return np.asarray(pixels[seen >= _MIN_VIEWS])
+    pixels = _observed(capture)
+    return np.asarray(pixels[np.isfinite(pixels[..., 0]).sum(axis=1) >= _MIN_VIEWS])
 
 
 def adjust_cameras(
@@ -167,6 +171,17 @@ def adjust_cameras(
     )
 
 
+def adjusted_capture(capture: Capture, adjustment: Adjustment) -> Capture:
+    """The capture with its adjusted cameras; points follow where their observations are known."""
+    views = tuple(
+        replace(view, camera=camera)
+        for view, camera in zip(capture.views, adjustment.cameras, strict=True)
+    )
+    found = _intersect(adjustment.cameras, _observed(capture))
+    points = np.where(np.isfinite(found), found, capture.points)
+    return replace(capture, views=views, points=points)
+
+
 def linked_views(seen: BoolArray) -> BoolArray:
     """The largest set of views that hold together by shared tracks.
 
@@ -197,6 +212,15 @@ def turn_deg(first: Camera, second: Camera) -> float:
     R = first.rotation @ second.rotation.T
     # Not by the cosine: it cannot tell small angles from none.
     return float(np.degrees(2 * np.arcsin(min(np.linalg.norm(R - np.eye(3)) / np.sqrt(8), 1.0))))
+
+
+def _observed(capture: Capture) -> DoubleArray:
+    """(N, V, 2) where each view sees each point."""
+    pixels = np.full((len(capture.points), len(capture.views), 2), np.nan)
+    for column, view in enumerate(capture.views):
+        if view.observed is not None:
+            pixels[view.point_ids, column] = view.observed
+    return pixels
 
 
 def _shift(first: Camera, second: Camera, middle: DoubleArray) -> float:

@@ -124,20 +124,26 @@ def scale_from_marks(capture: Capture, marks: Marks, max_error_px: float = 3.0) 
     second = _positions(capture, [pair[2] for pair in marks.pairs], max_error_px)
     lengths = np.array([pair[0] for pair in marks.pairs])
     names = tuple(pair[1].name.partition(",")[0] for pair in marks.pairs)
-    return lengths_fit(np.linalg.norm(first - second, axis=1), lengths, names)
+    return _fit_lengths(np.linalg.norm(first - second, axis=1), lengths, names)
 
 
-def lengths_fit(measured: DoubleArray, lengths: DoubleArray, names: Sequence[str]) -> KnownLengths:
-    """The scale of least squares between lengths in two units.
+def scale_from_distance(between: Sequence[float], distance: float) -> Similarity:
+    """The scale at which two places are a distance apart.
 
     Args:
-        measured: (N,) in the capture's unit.
-        lengths: (N,) in the new one.
-        names: what they are.
+        between: x y z x y z in the capture's world.
+        distance: in the new unit.
 
     Raises:
-        ValueError: if a length is not positive.
+        ValueError: if the distance is not positive, or the places are the same.
     """
+    ends = np.array(numbers(between, 6, "between")).reshape(2, 3)
+    measured = np.linalg.norm(ends[:1] - ends[1:], axis=1)
+    return _fit_lengths(measured, np.array([distance]), ["the pair"]).similarity
+
+
+def _fit_lengths(measured: DoubleArray, lengths: DoubleArray, names: Sequence[str]) -> KnownLengths:
+    """The scale of least squares between lengths of two units."""
     for name, length, known in zip(names, measured, lengths, strict=True):
         if not (known > 0 and np.isfinite(known)):
             raise ValueError(f"{name}: the distance must be positive, got {known}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.camera import Camera
-from calib.capture import Capture, CaptureError
+from calib.capture import Capture
 
 DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -221,32 +221,6 @@ def align_cameras(source: Sequence[Camera], target: Sequence[Camera]) -> RobustS
     fit = Similarity(scale, rotation, translation)
     errors = np.linalg.norm(fit.points(centers) - wanted, axis=1)
     return RobustSimilarity(fit, np.ones(len(errors), np.bool_), errors)
-
-
-def similarity_to_reference(capture: Capture, reference: Capture) -> RobustSimilarity:
-    """From a capture's world to that of another model of the same pictures.
-
-    Args:
-        capture: what is to be moved.
-        reference: whose views of the same names say where to.
-
-    Returns:
-        As of ``align_cameras``, over the common views in the order of their names.
-
-    Raises:
-        CaptureError: if fewer than two views are common, or they do not determine it.
-    """
-    there = {view.name: view.camera for view in reference.views}
-    common = [view for view in capture.views if view.name in there]
-    remedy = "give a model of the same pictures, with the same names"
-    if len(common) < 2:
-        raise CaptureError(
-            reference.path, f"has {len(common)} views in common with {capture.path}", remedy
-        )
-    try:
-        return align_cameras([v.camera for v in common], [there[v.name] for v in common])
-    except ValueError as error:
-        raise CaptureError(reference.path, str(error), remedy) from None
 
 
 def robust_mean(values: DoubleArray) -> tuple[float, float, BoolArray]:
