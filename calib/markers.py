@@ -117,7 +117,7 @@ def _find(
     if dictionary.upper() not in known:
         raise ValueError(f"--aruco must be one of {', '.join(sorted(known))}, got {dictionary}")
     how = cv2.aruco.DetectorParameters()
-    how.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    how.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_APRILTAG
     chosen = cv2.aruco.getPredefinedDictionary(known[dictionary.upper()])
     detector = cv2.aruco.ArucoDetector(chosen, how)
     seen: dict[int, dict[int, DoubleArray]] = {}
@@ -130,9 +130,9 @@ def _find(
             if found.count(number) > 1:
                 repeated.add(number)
             else:
-                # OpenCV counts pixels from the centre of the first one.
-                pixels = np.asarray(at, np.float64).reshape(4, 2) + 0.5
-                seen.setdefault(number, {})[index] = pixels
+                # Fitted to edges, unlike OpenCV's other ways, and counted from the first pixel's
+                # upper left: to a tenth of a pixel, where sub-pixel corners lie a fifth inwards.
+                seen.setdefault(number, {})[index] = np.asarray(at, np.float64).reshape(4, 2)
         if progress is not None:
             progress()
     return seen, repeated
