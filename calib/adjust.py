@@ -26,8 +26,8 @@ _HELD_OUT = 5
 _CHUNK = 1000
 # Two views that share fewer tracks do not hold each other; a view with fewer is left alone.
 _MIN_SHARED = 15
-# A round drops observations that are this many times as far off as the middle one, or this many
-# pixels, whichever is more.
+# A round drops observations that are this many times as far off as the view's middle one, or this
+# many pixels, whichever is more.
 _DROP_TIMES, _DROP_PX = 4.0, 1.0
 _MIN_VIEWS = 3
 _DAMPED = 1e-10
@@ -251,14 +251,22 @@ def _in_rounds(
     for _ in range(options.rounds):
         points = _intersect(found, tracks)
         errors = reprojection_errors(found, points, tracks)
-        middle = float(np.nanmedian(np.where(np.isfinite(errors), errors, np.nan)))
-        near = errors <= max(_DROP_TIMES * middle, _DROP_PX)
+        # By view, as one camera may be far off where the others are not.
+        middle = _middles(errors)
+        near = errors <= np.maximum(_DROP_TIMES * middle, _DROP_PX)
         good = np.isfinite(points).all(axis=1) & (near.sum(axis=1) >= _MIN_VIEWS)
         kept = np.where((near & good[:, None])[..., None], tracks, np.nan)
         found = _bundle_adjust(
-            found, points[good], kept[good], max(options.loss_px, middle), options
+            found, points[good], kept[good], max(options.loss_px, float(middle.max())), options
         )
     return found
+
+
+def _middles(errors: DoubleArray) -> DoubleArray:
+    """(V,) median of each view's errors (N, V), 0 where it has none."""
+    return np.array(
+        [np.median(of[np.isfinite(of)]) if np.isfinite(of).any() else 0.0 for of in errors.T]
+    )
 
 
 def _bundle_adjust(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -19,6 +20,7 @@ PUPILS: FloatArray = np.array(
 )
 _SPREAD = 2.5 * 1.4826
 _LEAST_PX = 0.5
+_MAX_PAIRS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,20 +73,25 @@ def find_pupils(cameras: Sequence[Camera], cube_maps: Sequence[CubeMap]) -> Pupi
 def _intersect(
     cameras: Sequence[Camera], pixels: DoubleArray, visible: BoolArray
 ) -> tuple[DoubleArray, DoubleArray]:
-    """A place seen by the views that agree on it, and their errors."""
-    for _ in range(4):
-        rows = np.flatnonzero(visible).tolist()
-        chosen, seen = [cameras[row] for row in rows], pixels[None, rows]
-        point = intersect_rays(chosen, seen) if len(rows) > 1 else np.full((1, 3), np.nan)
-        if not np.isfinite(point).all():
-            raise ReconstructionError(
-                f"the eyes are seen in {len(rows)} views, from directions that hardly differ",
-                "add views from the front, or take the scale from marks or markers",
-            )
-        errors = reprojection_errors(chosen, point, seen)[0]
-        bound = max(_SPREAD * float(np.median(errors)), _LEAST_PX)
-        if (errors <= bound).all() or (errors <= bound).sum() < 2:
-            break
-        visible = visible.copy()
-        visible[np.array(rows)[errors > bound]] = False
-    return point[0], errors
+    """A place seen by the views that agree on it, and their errors: least median of squares."""
+    rows = np.flatnonzero(visible).tolist()
+    pairs = np.array(list(combinations(range(len(rows)), 2)), np.int64).reshape(-1, 2)
+    pairs = pairs[:: 1 + len(pairs) // _MAX_PAIRS]
+    chosen, seen = [cameras[row] for row in rows], pixels[None, rows]
+    points = np.empty((0, 3))
+    if len(pairs):
+        in_pair = (np.arange(len(rows)) == pairs[:, :, None]).any(axis=1)
+        points = intersect_rays(chosen, np.where(in_pair[..., None], seen, np.nan))
+        points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        raise ReconstructionError(
+            f"the eyes are seen in {len(rows)} views, from directions that hardly differ",
+            "add views from the front, or take the scale from marks or markers",
+        )
+    errors = reprojection_errors(chosen, points, np.repeat(seen, len(points), axis=0))
+    middle = np.median(errors, axis=1)
+    best = int(np.argmin(middle))
+    agree = errors[best] <= max(_SPREAD * float(middle[best]), _LEAST_PX)
+    kept = np.where(agree[:, None], seen, np.nan)
+    point = intersect_rays(chosen, kept)
+    return point[0], reprojection_errors(chosen, point, kept)[0, agree]

@@ -192,6 +192,8 @@ def join_tracks(
 ) -> DoubleArray:
     """Tracks of features that are linked, those that see one view twice left out.
 
+    Features in one place, as SIFT has them of several directions, are one.
+
     Args:
         pixels: (N, 2) features of each view.
         links: two views, and (M, 2) rows of their features that are the same.
@@ -203,9 +205,13 @@ def join_tracks(
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    starts = np.concatenate([[0], np.cumsum([len(of_view) for of_view in pixels])])
+    places, rows_of = zip(*(_distinct(of_view) for of_view in pixels), strict=True)
+    starts = np.concatenate([[0], np.cumsum([len(of_view) for of_view in places])])
     view = np.repeat(np.arange(len(pixels)), np.diff(starts))
-    ends = [rows + starts[[a, b]] for a, b, rows in links]
+    ends = [
+        np.column_stack([rows_of[a][rows[:, 0]] + starts[a], rows_of[b][rows[:, 1]] + starts[b]])
+        for a, b, rows in links
+    ]
     joined = np.concatenate([np.zeros((0, 2), np.int64), *ends])
     graph = coo_array((np.ones(len(joined)), joined.T), shape=(starts[-1], starts[-1]))
     n, track = connected_components(graph, directed=False)
@@ -217,9 +223,15 @@ def join_tracks(
     row_of[kept] = np.arange(len(kept))
     tracks = np.full((len(kept), len(pixels), 2), np.nan)
     inside = row_of[track] >= 0
-    every = np.concatenate([np.zeros((0, 2)), *pixels])
+    every = np.concatenate([np.zeros((0, 2)), *places])
     tracks[row_of[track[inside]], view[inside]] = every[inside]
     return tracks[_spread(tracks, options.n_tracks)]
+
+
+def _distinct(pixels: DoubleArray) -> tuple[DoubleArray, IdArray]:
+    """The different places among (N, 2), and (N,) which of them each is."""
+    places, rows = np.unique(pixels, axis=0, return_inverse=True)
+    return places, rows.ravel()
 
 
 def _picture_pixels(cube_map: CubeMap) -> float:

@@ -9,10 +9,10 @@ from calib.capture import Capture, CaptureError, View
 from calib.markers import marker_dictionaries, scale_from_markers
 from tests.calib.captures import pose_of
 
-SIZE, SIDE = 360, 0.24  # pixels; world units
+SIZE, SIDE = 240, 0.24  # pixels; world units
 PLACES = {3: (-0.25, -0.2), 7: (0.05, -0.25), 11: (-0.2, 0.1)}
-PINHOLE = ("PINHOLE", [430.0, 425.0, 181.0, 178.0])
-OPENCV = ("OPENCV", [430.0, 425.0, 181.0, 178.0, -0.12, 0.05, 0.002, -0.003])
+PINHOLE = ("PINHOLE", [430.0, 425.0, 121.0, 118.0])
+OPENCV = ("OPENCV", [430.0, 425.0, 121.0, 118.0, -0.12, 0.05, 0.002, -0.003])
 
 
 def sheet(places, sides):
@@ -40,7 +40,7 @@ def photograph(camera, shade, fine=3):
     return shade(xy).reshape(SIZE, fine, SIZE, fine).mean(axis=(1, 3)).astype(np.uint8)
 
 
-def make(folder, lens=PINHOLE, n=4, sides=None, places=None, n_shown=99):
+def make(folder, lens=PINHOLE, n=3, sides=None, places=None, n_shown=99):
     places = places or PLACES
     shade = sheet(places, dict.fromkeys(places, SIDE) | (sides or {}))
     views = []
@@ -60,10 +60,10 @@ def test_the_scale_comes_back(tmp_path, lens):
     assert found.similarity.scale == pytest.approx(40.0 / SIDE, rel=2e-3)
     assert np.abs(found.residuals).max() < 4e-3
     for marker in found.markers:
-        assert marker.n_views == 4
+        assert marker.n_views == 3
         x, y = PLACES[marker.number]
         truth = [[x, y, 0], [x + SIDE, y, 0], [x + SIDE, y + SIDE, 0], [x, y + SIDE, 0]]
-        np.testing.assert_allclose(marker.corners, truth, atol=2e-3)
+        np.testing.assert_allclose(marker.corners, truth, atol=3e-3)
 
 
 def test_a_marker_of_another_size_is_left_out_of_the_mean(tmp_path):
@@ -79,7 +79,7 @@ def test_a_marker_that_moved_is_left_out(tmp_path):
     capture = Capture(tmp_path, (capture.views[0], other.views[1]), capture.points, ())
     found = scale_from_markers(capture, "4X4_50", 40.0)
     assert [marker.number for marker in found.markers] == [3, 7]
-    assert found.warnings == ("marker 11 has no place that two views confirm",)
+    assert found.warnings == ("marker 11 is in no place that two views confirm",)
 
 
 def test_what_gives_no_scale_is_refused(tmp_path):

@@ -73,9 +73,7 @@ def test_pairs_that_differ_are_averaged_by_least_squares(tmp_path):
     lengths = np.linalg.norm(PLACES[[0, 2]] - PLACES[[1, 3]], axis=1)
     expected = (1000 * lengths[0] ** 2 + 1010 * lengths[1] ** 2) / (lengths**2).sum()
     assert fit.similarity.scale == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(
-        fit.residuals, [expected / 1000 - 1, expected / 1010 - 1], atol=1e-6
-    )
+    np.testing.assert_allclose(fit.residuals, [expected / 1000 - 1, expected / 1010 - 1], atol=1e-6)
     assert fit.names == ("pair 1", "pair 2")
 
 
