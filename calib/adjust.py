@@ -30,7 +30,9 @@ _MIN_SHARED = 15
 # many pixels, whichever is more.
 _DROP_TIMES, _DROP_PX = 4.0, 1.0
 _MIN_VIEWS = 3
-_DAMPED = 1e-10
+# Less than this is rounding.
+_LEAST_GAIN_PX = 0.01
+_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def adjust_cameras(
     after = _errors([result[row] for row in rows], measured[:, rows])
     points = _intersect(given, fitted[:, rows])
     middle = np.nanmedian(points, axis=0)
-    helps = after.median <= (1 - options.min_gain) * before.median and after.p90 <= before.p90
+    least = max(options.min_gain * before.median, _LEAST_GAIN_PX)
+    helps = before.median - after.median >= least and after.p90 <= before.p90
     return Adjustment(
         tuple(result),
         adjusted,
@@ -291,7 +294,7 @@ def _bundle_adjust(
     how.ceres.loss_function_scale = loss_px
     how.ceres.use_gpu = False
     how.ceres.solver_options.num_threads = 1
-    how.ceres.solver_options.function_tolerance = _DAMPED
+    how.ceres.solver_options.function_tolerance = _TOLERANCE
     config = pycolmap.BundleAdjustmentConfig()
     for key in range(1, len(cameras) + 1):
         config.add_image(key)
