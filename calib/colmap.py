@@ -96,6 +96,34 @@ def write_model(
     Raises:
         ValueError: if lengths do not fit.
     """
+    model = build_model(names, cameras, points, observations, observed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        model.write_binary(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            file.chmod(0o644)
+            file.replace(folder / file.name)
+
+
+def build_model(
+    names: Sequence[str],
+    cameras: Sequence[Camera],
+    points: DoubleArray | None = None,
+    observations: Sequence[IdArray] | None = None,
+    observed: Sequence[DoubleArray | None] | None = None,
+) -> Any:
+    """A ``pycolmap.Reconstruction``; images and points are numbered from 1 in their order.
+
+    Args:
+        names: as of ``write_model``, like all others.
+        cameras: likewise.
+        points: likewise.
+        observations: likewise.
+        observed: likewise.
+
+    Raises:
+        ValueError: if lengths do not fit.
+    """
     import pycolmap
 
     points = np.zeros((0, 3)) if points is None else points
@@ -121,12 +149,7 @@ def write_model(
     for xyz, elements in zip(points, tracks, strict=True):
         track = pycolmap.Track([pycolmap.TrackElement(*element) for element in elements])
         model.add_point3D(xyz, track, np.zeros(3, np.uint8))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        model.write_binary(temporary)
-        for file in sorted(Path(temporary).iterdir()):
-            file.chmod(0o644)
-            file.replace(folder / file.name)
+    return model
 
 
 def _lens(camera: Camera, key: int) -> Any:

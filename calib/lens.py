@@ -121,3 +121,19 @@ def _returns(
     known = np.isfinite(distorted).all(axis=1)
     back[known] = camera.unproject(distorted[known])
     return np.asarray((back * rays).sum(axis=1) > 1 - 1e-6)
+
+
+def distort(camera: Camera, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Where places of the pinhole picture lie in the distorted one.
+
+    Args:
+        camera: as calibrated.
+        pixels: (N, 2) in the pinhole picture.
+
+    Returns:
+        (N, 2), NaN where the lens does not reach.
+    """
+    if camera.is_pinhole:
+        return np.array(pixels, np.float64)
+    at_origin = camera.with_pose(np.eye(3, 4))
+    return at_origin.project(at_origin.as_pinhole().unproject(pixels))[0]

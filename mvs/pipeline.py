@@ -119,7 +119,7 @@ def reconstruct(
         raise ValueError("--mesh.mesher tsdf fuses refined depths: take a --quality that refines")
     prepare_output(output)
     report = Report(warnings=list(capture.warnings))
-    run = Run(report, progress, until)
+    run = Run(report, progress, until, capture.unit)
     try:
         _stages(capture, embedder, output, options, run)
     except OSError as error:
@@ -173,7 +173,7 @@ def _stages(
             how = dataclasses.replace(how, max_hole=min(how.max_hole, _UNMASKED_HOLE))
         surface = mesh(cloud, how, shots if options.refine else None, maps)
         run.count(vertices=len(surface.vertices), faces=len(surface.faces))
-        run.write(output / "mesh.ply", lambda path: write_mesh(surface, path))
+        run.write(output / "mesh.ply", lambda path: write_mesh(surface, path, run.unit))
 
 
 def _confirmed(
@@ -196,7 +196,7 @@ def _confirmed(
     cloud, seen = cloud.rows(near), seen[near]
     run.count(refined_points=len(cloud))
     _warn_of_odd_views(maps, shots, run.report)
-    run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+    run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path, run.unit))
     run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
     return cloud
 
@@ -216,7 +216,7 @@ def _from_points(capture: Capture, output: Path, run: Run) -> tuple[PointCloud, 
     with run.stage("triangulate"):
         cloud = sparse_cloud(cameras, images, masks, capture.points)
         run.count(points=len(cloud))
-        run.write(output / "points.ply", lambda path: write_cloud(cloud, path))
+        run.write(output / "points.ply", lambda path: write_cloud(cloud, path, run.unit))
     if run.is_over("triangulate") or run.is_over("fuse"):
         return None
     names = [view.name for view in capture.views]
@@ -261,13 +261,13 @@ def _from_cube_maps(
         if not len(points.cloud):
             raise nothing_triangulated()
         run.count(points=len(points.cloud), **points.status_counts)
-        run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path))
+        run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path, run.unit))
     if run.is_over("triangulate"):
         return None
     with run.stage("fuse"):
         cloud = fuse(points, views.cameras, views.images, options.fuse)
         run.count(cloud_points=len(cloud))
-        run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path))
+        run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path, run.unit))
     if run.is_over("fuse"):
         return None
     masks = tuple(
@@ -338,6 +338,7 @@ def _record(
     """What ``run.json`` holds."""
     return {
         "capture": str(capture.path),
+        "unit": capture.unit,
         "embedder": "none" if embedder is None else embedder.name,
         "until": until,
         "options": dataclasses.asdict(options),

@@ -48,11 +48,19 @@ class Report:
 
 
 class Run:
-    """Times, counts and files of the run in progress."""
+    """Times, counts and files of the run in progress.
 
-    def __init__(self, report: Report, progress: Progress | None, until: str) -> None:
+    Attributes:
+        report: what there is so far.
+        unit: of the capture's world, None where it is not known.
+    """
+
+    def __init__(
+        self, report: Report, progress: Progress | None, until: str, unit: str | None = None
+    ) -> None:
         """Start with ``report``; ``until`` is the last stage asked for."""
         self.report = report
+        self.unit = unit
         self._progress = progress or (lambda *_: None)
         self._until = until
 

@@ -25,7 +25,7 @@ class Options:
         result: folder of mvs reconstruct, or one PLY file in the capture's frame.
         thresholds: for precision, recall and F, millimetres.
         parts: of the truth that are asked for.
-        unit: of the capture's world.
+        unit: of the capture's world; what the capture says if not given, else m.
         json: file to write the figures to.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks, if not masks/ in the capture.
@@ -36,7 +36,7 @@ class Options:
     result: Annotated[Positional[Path], arg(metavar="RESULT")]
     thresholds: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 5.0)
     parts: tuple[str, ...] = ("face", "head_neck")
-    unit: Literal["m", "cm", "mm"] = "m"
+    unit: Literal["m", "cm", "mm"] | None = None
     json: Path | None = None
     images: Path | None = None
     masks: Path | None = None
@@ -50,9 +50,10 @@ def run(options: Options) -> None:
     from mvs.evaluation.reconstruction import evaluate
     from mvs.record import write_json
 
-    measured = EvaluationOptions(options.parts, options.thresholds, options.unit)
     results = _results(options.result)
     capture = read_capture(options.capture, options.images, options.masks)
+    unit = options.unit or capture.unit or "m"
+    measured = EvaluationOptions(options.parts, options.thresholds, unit)
     evaluations = evaluate(capture, results, measured)
     if options.json is not None:
         write_json(options.json, {name: plain_json(asdict(e)) for name, e in evaluations.items()})

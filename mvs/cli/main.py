@@ -40,6 +40,8 @@ COMMANDS = {
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"
     ),
+    "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
+    "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),

@@ -13,17 +13,18 @@ from calib.files import replacing
 from mvs.stages.ply import read_ply, write_ply
 from mvs.types import IntArray, Mesh, PointCloud
 
-Exporter = Callable[[BinaryIO, PointCloud, IntArray | None], None]
+Exporter = Callable[[BinaryIO, PointCloud, IntArray | None, str | None], None]
 
 EXPORTERS: dict[str, Exporter] = {".ply": write_ply}
 
 
-def write_cloud(cloud: PointCloud, path: Path) -> None:
+def write_cloud(cloud: PointCloud, path: Path, unit: str | None = None) -> None:
     """Write a cloud; the format follows from the file's ending.
 
     Args:
         cloud: the points.
         path: where to; its folder exists, a file there is replaced.
+        unit: of the positions, None where it is not known.
 
     Raises:
         ValueError: if no exporter is known for the ending.
@@ -31,15 +32,16 @@ def write_cloud(cloud: PointCloud, path: Path) -> None:
     """
     exporter = _exporter(path)
     with replacing(path) as stream:
-        exporter(stream, cloud, None)
+        exporter(stream, cloud, None, unit)
 
 
-def write_mesh(mesh: Mesh, path: Path) -> None:
+def write_mesh(mesh: Mesh, path: Path, unit: str | None = None) -> None:
     """Write a mesh; the format follows from the file's ending.
 
     Args:
         mesh: the mesh.
         path: where to; its folder exists, a file there is replaced.
+        unit: of the positions, None where it is not known.
 
     Raises:
         ValueError: if no exporter is known for the ending.
@@ -47,7 +49,7 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
     """
     exporter = _exporter(path)
     with replacing(path) as stream:
-        exporter(stream, mesh.vertices, mesh.faces)
+        exporter(stream, mesh.vertices, mesh.faces, unit)
 
 
 def write_visibility(views: npt.NDArray[np.uint64], path: Path) -> None:

@@ -18,7 +18,9 @@ _COMMENT = "u v w are coordinates in the canonical cube, quality repeats confide
 _SCALARS = ("confidence", "n_views", "u", "v", "w", "quality")
 
 
-def write_ply(stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None) -> None:
+def write_ply(
+    stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None, unit: str | None = None
+) -> None:
     """Write points or a mesh as binary little-endian PLY.
 
     Positions are float; double where a float could not tell apart places a thousandth of a
@@ -28,8 +30,9 @@ def write_ply(stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None
         stream: open for binary writing.
         cloud: the vertices.
         faces: (F, 3) int32, None for a cloud.
+        unit: of the positions, for a comment ``unit m``; none where it is not known.
     """
-    _write(stream, _vertex_table(cloud), faces)
+    _write(stream, _vertex_table(cloud), faces, unit)
 
 
 def read_ply(path: Path) -> tuple[PointCloud, IntArray | None]:
@@ -94,13 +97,19 @@ def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntA
     _write(stream, table, faces)
 
 
-def _write(stream: BinaryIO, vertex: npt.NDArray[np.void], faces: IntArray | None) -> None:
+def _write(
+    stream: BinaryIO,
+    vertex: npt.NDArray[np.void],
+    faces: IntArray | None,
+    unit: str | None = None,
+) -> None:
     """The header by plyfile; the rows as they are, since plyfile writes lists one by one."""
     elements = [PlyElement.describe(vertex, "vertex")]
     if faces is not None:
         table = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
         elements.append(PlyElement.describe(table, "face", len_types={"vertex_indices": "u1"}))
-    header = PlyData(elements, text=False, byte_order="<", comments=[_COMMENT]).header
+    comments = [_COMMENT] if unit is None else [_COMMENT, f"unit {unit}"]
+    header = PlyData(elements, text=False, byte_order="<", comments=comments).header
     stream.write(header.encode("ascii") + b"\n")
     stream.write(vertex.astype(vertex.dtype.newbyteorder("<"), copy=False).tobytes())
     if faces is not None:

@@ -77,6 +77,18 @@ def test_mesh_round_trip(tmp_path):
     np.testing.assert_array_equal(mesh.faces, back.faces)
 
 
+@pytest.mark.parametrize("unit", [None, "cm"])
+def test_the_unit_is_a_comment(tmp_path, unit):
+    write_mesh(random_mesh(), tmp_path / "mesh.ply", unit)
+    write_cloud(random_cloud(), tmp_path / "cloud.ply", unit)
+    for name in ("mesh.ply", "cloud.ply"):
+        header = (tmp_path / name).read_bytes().partition(b"end_header")[0].decode()
+        assert [line for line in header.split("\n") if line.startswith("comment unit")] == (
+            ["comment unit cm"] if unit else []
+        )
+    assert_same(random_cloud(), read_cloud(tmp_path / "cloud.ply"), atol=3e-7)
+
+
 def test_empty_cloud_round_trip(tmp_path):
     write_cloud(random_cloud(0), tmp_path / "cloud.ply")
     assert len(read_cloud(tmp_path / "cloud.ply")) == 0
