@@ -15,6 +15,7 @@ class Options(SourceOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from calib.lens import distortion_map
+    from calib.masks import judge_masks
     from mvs.cli.show import counter, progress_bars, warn
     from mvs.network.crop import paste_cube_map
     from mvs.network.precomputed import write_cube_map
@@ -34,5 +35,6 @@ def run(options: Options) -> None:
                 whole = warp_cube_map(whole, distortion_map(view.camera))
             write_cube_map(options.output / f"{view.name}.npz", whole)
             step()
+    masks = judge_masks(capture, embedded.looks)
     if not options.quiet:
-        warn(capture.warnings)
+        warn([*capture.warnings, *masks])
