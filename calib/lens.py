@@ -91,7 +91,7 @@ def shown_share(camera: Camera) -> float:
 
 def valid_mask(mapping: FloatArray) -> BoolArray:
     """(H, W) bool: where a map of ``undistortion_map`` has a source."""
-    return np.asarray(np.isfinite(mapping).all(axis=2))
+    return np.asarray(np.isfinite(mapping[..., 0]) & np.isfinite(mapping[..., 1]))
 
 
 def warp_image(image: ByteArray, mapping: FloatArray) -> ByteArray:

@@ -29,12 +29,12 @@ def run(options: Options) -> None:
         step = counter(progress, "embed", 3 * len(capture.views))
         stage = EmbedOptions(threads=options.threads)
         embedded = embed_views(capture.views, embedder, stage, step)
+        masks = judge_masks(capture, embedded.looks)
         for view, cube_map in zip(capture.views, embedded.cube_maps, strict=True):
             whole = paste_cube_map(cube_map, view.camera.height, view.camera.width)
             if not view.camera.is_pinhole:
                 whole = warp_cube_map(whole, distortion_map(view.camera))
             write_cube_map(options.output / f"{view.name}.npz", whole)
             step()
-    masks = judge_masks(capture, embedded.looks)
     if not options.quiet:
         warn([*capture.warnings, *masks])
