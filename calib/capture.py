@@ -25,7 +25,7 @@ from calib.errors import CaptureError as CaptureError
 from calib.image_files import read_picture
 from calib.image_headers import picture_size as picture_size
 from calib.image_headers import read_header
-from calib.lens import undistortion_map, valid_mask, warp_image, warp_mask
+from calib.lens import undistortion_map, warp_image, warp_mask
 from calib.masks import Mask, MaskLook, read_mask
 
 ByteArray = npt.NDArray[np.uint8]
@@ -105,18 +105,16 @@ class View:
         Raises:
             CaptureError: as ``load_image`` and ``load_mask``.
         """
-        image, alpha = read_picture(self.image_path, self._size)
+        picture, alpha = read_picture(self.image_path, self._size)
         alpha = alpha if self.uses_alpha else None
-        masked = read_mask(self.mask_path, self._size, alpha, lambda: image)
+        masked = read_mask(self.mask_path, self._size, alpha, lambda: picture)
+        look = None if masked is None else masked.look
+        image = picture
         mask = np.ones(image.shape[:2], np.bool_) if masked is None else masked.kept
         if not self.camera.is_pinhole:
             mapping = undistortion_map(self.camera)
-            warped = warp_image(image, mapping)
-            mask = warp_mask(mask, mapping) & valid_mask(mapping)
-        else:
-            warped = image
-        look = None if masked is None else masked.look
-        return PinholeView(self.name, self.camera.as_pinhole(), warped, mask, look)
+            image, mask = warp_image(image, mapping), warp_mask(mask, mapping)
+        return PinholeView(self.name, self.camera.as_pinhole(), image, mask, look)
 
     def without_mask(self) -> View:
         """The same view, all of whose picture counts."""

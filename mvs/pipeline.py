@@ -331,14 +331,16 @@ def _check_masks(capture: Capture, views: EmbeddedViews, report: Report) -> None
         ReconstructionError: if all but one leave nothing.
     """
     report.warnings += judge_masks(capture, views.looks)
-    trios = zip(capture.views, views.cube_maps, views.looks, strict=True)
-    empty = [v.name for v, m, look in trios if look and look.kept and not m.mask.any()]
+    trios = list(zip(capture.views, views.cube_maps, views.looks, strict=True))
+    empty = [view.name for view, found, look in trios if look and not found.mask.any()]
     if len(capture.views) - len(empty) < 2:
         raise ReconstructionError(
             f"the masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "
             f"{_some(empty)}",
             "0 is what they leave out; check them, or take the masks folder away",
         )
+    # Empty masks are named already.
+    empty = [v.name for v, m, look in trios if look and look.kept and not m.mask.any()]
     if empty:
         report.warnings.append(
             f"masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "

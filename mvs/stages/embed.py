@@ -214,7 +214,8 @@ def _embed_distorted(view: View, embedder: Embedder) -> _Seen:
         if square is not None:
             ray = view.camera.unproject(np.array([square.center]))
             x, y = pinhole.camera.project(view.camera.center + ray)[0][0]
-            square = Square((float(x), float(y)), square.side)
+            # What a fisheye sees beyond 90 degrees is in no pinhole picture.
+            square = Square((float(x), float(y)), square.side) if np.isfinite(x) else None
     return _seen(pinhole, square, _with_mask(cube_map, pinhole.mask))
 
 
