@@ -59,6 +59,8 @@ MODEL_PARAMS: dict[str, tuple[str, ...]] = {
 }
 _PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE")
 _ROTATION_TOLERANCE = 1e-6
+# A ray belongs to a pixel if it projects back to within this.
+_RETURNS_PX = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +157,8 @@ class Camera:
         if self.is_pinhole:
             plane = local[ahead, :2] / depth[ahead, None]
             pixels[ahead] = plane * [self.K[0, 0], self.K[1, 1]] + self.K[:2, 2]
+        elif ahead.all():
+            pixels = _finite_or_nan(self._lens.img_from_cam(local))
         else:
             pixels[ahead] = _finite_or_nan(self._lens.img_from_cam(local[ahead]))
         return pixels, depth
@@ -166,14 +170,20 @@ class Camera:
             pixels: (N, 2).
 
         Returns:
-            (N, 3) unit directions in the world; NaN outside the lens model's field.
+            (N, 3) unit directions in the world; NaN outside the lens model's field, and for what a
+            fisheye sees at 90 degrees from its axis and beyond.
         """
         pixels = np.asarray(pixels, np.float64)
         if self.is_pinhole:
             plane = (pixels - self.K[:2, 2]) / [self.K[0, 0], self.K[1, 1]]
         else:
             plane = _finite_or_nan(self._lens.cam_from_img(pixels))
-        rays = np.column_stack([plane, np.ones(len(plane))]) @ self.rotation
+        rays = np.column_stack([plane, np.ones(len(plane))])
+        if not self.is_pinhole:
+            # COLMAP's inverse of some fisheyes goes on beyond 90 degrees, with rays mirrored.
+            off = np.abs(self._lens.img_from_cam(rays) - pixels)
+            rays[~((off[:, 0] < _RETURNS_PX) & (off[:, 1] < _RETURNS_PX))] = np.nan
+        rays = rays @ self.rotation
         return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
     @cached_property
@@ -188,5 +198,5 @@ class Camera:
 
 def _finite_or_nan(values: DoubleArray) -> DoubleArray:
     values = np.array(values, np.float64)
-    values[~np.isfinite(values).all(axis=1)] = np.nan
+    values[~(np.isfinite(values[:, 0]) & np.isfinite(values[:, 1]))] = np.nan
     return values

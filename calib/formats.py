@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,15 +164,15 @@ def read_capture(
         raise CameraFileError(source, f"the model has {n} registered view(s)", "two are needed")
     pictures = _picture_folder(folder, images, calibration)
     mask_folder = _mask_folder(folder, masks)
-    views, missing, unmasked = [], [], []
+    views, missing, masked = [], [], []
     for image in sorted(calibration.images, key=lambda image: image.name):
         name = pictures.find(image.name)
         if name is None:
             missing.append(image.name)
             continue
         mask = _mask(mask_folder, name, image, source)
-        if mask is None and mask_folder is not None:
-            unmasked.append(name)
+        if mask is not None:
+            masked.append(mask)
         path_ = pictures.path / name
         size = image.size or picture_size(path_)
         observed = image.observed_in(*size)
@@ -186,8 +186,8 @@ def read_capture(
     warnings = list(calibration.warnings)
     if missing:
         warnings.append(f"{len(missing)} views left out, picture missing: {some_names(missing)}")
-    if unmasked:
-        warnings.append(f"{len(unmasked)} views have no mask: {some_names(unmasked)}")
+    if mask_folder is not None:
+        warnings += _missing_masks(mask_folder, views, masked, required=masks is not None)
     unit = calibration.unit or read_unit(folder)
     points = calibration.points
     return Capture(folder, tuple(views), points, tuple(warnings), unit, source, format)
@@ -239,3 +239,27 @@ def _mask(
         return folder.find_mask(name)
     named = None if image.mask is None else source.parent / image.mask
     return named if named is not None and named.is_file() else None
+
+
+def _missing_masks(
+    folder: PictureFolder, views: Sequence[View], masked: Sequence[Path], required: bool
+) -> list[str]:
+    """Warnings of views without a mask, and of masks without a view.
+
+    Raises:
+        CaptureError: if there is no mask at all where they are ``required``.
+    """
+    bare = [view.name for view in views if view.mask_path is None and not view.has_alpha]
+    if not bare:
+        return []
+    strangers = folder.others([*masked, *(view.image_path for view in views)])
+    named = "a mask is named like its picture, IMAGE.png for IMAGE.jpg, or IMAGE.jpg.png"
+    if required and not masked:
+        others = f", but {some_names(strangers)}" if strangers else ""
+        raise CaptureError(folder.path, f"holds no mask of any of the pictures{others}", named)
+    warnings = [f"{len(bare)} views have no mask: {some_names(bare)}"]
+    if strangers:
+        warnings.append(
+            f"{len(strangers)} masks match no picture: {some_names(strangers)}; {named}"
+        )
+    return warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -45,12 +46,24 @@ class PictureFolder:
         return inside[0] if len(inside) == 1 else None
 
     def find_mask(self, name: str) -> Path | None:
-        """The mask of a picture in a folder of masks: NAME.png, else of the same name or stem."""
-        stem = name.rpartition(".")[0] or name
-        for candidate in (f"{name}.png", f"{stem}.png", name):
-            if (self.path / candidate).is_file():
-                return self.path / candidate
+        """The mask of a picture in a folder of masks, None without.
+
+        NAME.png, else of the same stem, else of the stem and ``_mask`` or ``.mask``; a PNG goes
+        before other endings.
+        """
+        parent, _, last = name.rpartition("/")
+        stem = last.rpartition(".")[0] or last
+        endings = self._endings(self.path / parent)
+        for wanted in (last, stem, f"{stem}_mask", f"{stem}.mask"):
+            for ending in sorted(endings.get(wanted, ()), key=lambda e: (e.lower() != ".png", e)):
+                return self.path / parent / f"{wanted}{ending}"
         return None
+
+    def others(self, used: Iterable[Path]) -> list[str]:
+        """Names of the pictures in the folder and below it that are not among ``used``, sorted."""
+        known = set(used)
+        found = (p for p in self.path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        return sorted(p.relative_to(self.path).as_posix() for p in found if p not in known)
 
 
 def _endings(folder: Path) -> dict[str, tuple[str, ...]]:

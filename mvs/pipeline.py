@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
+from calib.lens import shown_share
+from calib.masks import judge_masks
 from mvs.errors import ReconstructionError
 from mvs.record import (
     Progress,
@@ -39,6 +41,8 @@ STAGES = ("embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh")
 _UNMASKED_HOLE = 0.04
 # Views are odd whose median 1 - ZNCC is above this, and above that of most views.
 _ODD_COST = 0.5
+# Views are narrow whose pinhole picture shows less than this share of the distorted one.
+_NARROW = 0.6
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def reconstruct(
         raise ValueError("--mesh.mesher tsdf fuses refined depths: take a --quality that refines")
     prepare_output(output)
     report = Report(warnings=list(capture.warnings))
+    _warn_of_narrow_views(capture, report)
     run = Run(report, progress, until, capture.unit)
     try:
         _stages(capture, embedder, output, options, run)
@@ -168,7 +173,7 @@ def _stages(
     if run.is_over("refine"):
         return
     with run.stage("mesh"):
-        if embedder is None and not any(view.mask_path for view in capture.views):
+        if not shots.has_masks:
             # Without masks nothing tells the surface from what Poisson closes it with.
             how = dataclasses.replace(how, max_hole=min(how.max_hole, _UNMASKED_HOLE))
         surface = mesh(cloud, how, shots if options.refine else None, maps)
@@ -209,6 +214,8 @@ def _from_points(capture: Capture, output: Path, run: Run) -> tuple[PointCloud, 
             views.append(view.load_pinhole())
             step()
         run.count(views=len(views))
+        looks = [view.look for view in views]
+        run.report.warnings += judge_masks(capture, looks)
     for stage in ("embed", "pairs", "match"):
         if run.is_over(stage):
             return None
@@ -222,7 +229,8 @@ def _from_points(capture: Capture, output: Path, run: Run) -> tuple[PointCloud, 
     names = [view.name for view in capture.views]
     center = np.median(cloud.points, axis=0)
     radius = 1.2 * float(np.quantile(np.linalg.norm(cloud.points - center, axis=1), 0.95))
-    return cloud, Shots(names, cameras, images, masks, (), center, radius)
+    has_masks = any(look is not None for look in looks)
+    return cloud, Shots(names, cameras, images, masks, (), center, radius, has_masks)
 
 
 def _from_cube_maps(
@@ -271,8 +279,8 @@ def _from_cube_maps(
     if run.is_over("fuse"):
         return None
     masks = tuple(
-        head_mask(mask, cube_map, given=view.mask_path is not None)
-        for view, mask, cube_map in zip(capture.views, views.masks, views.cube_maps, strict=True)
+        head_mask(mask, cube_map, given=look is not None)
+        for look, mask, cube_map in zip(views.looks, views.masks, views.cube_maps, strict=True)
     )
     center, radius = head
     names = [view.name for view in capture.views]
@@ -285,6 +293,18 @@ def _warn_of_lost_views(capture: Capture, agrees: list[bool], report: Report) ->
         report.warnings.append(
             f"the head was not found in {len(lost)} views, which take its place from the others: "
             f"{_some(lost)}"
+        )
+
+
+def _warn_of_narrow_views(capture: Capture, report: Report) -> None:
+    """Warn of lenses whose pinhole pictures show little of what was taken."""
+    shares = {view.name: shown_share(view.camera) for view in capture.views}
+    narrow = [name for name, share in shares.items() if share < _NARROW]
+    if narrow:
+        report.warnings.append(
+            f"without distortion {len(narrow)} views show {min(shares.values()):.0%} and more of "
+            f"their pictures, around the axis: {_some(narrow)}; where the head is cut off, "
+            "undistort them yourself to a shorter focal length"
         )
 
 
@@ -304,19 +324,23 @@ def _warn_of_odd_views(maps: list[DepthMap | None], shots: Shots, report: Report
 
 
 def _check_masks(capture: Capture, views: EmbeddedViews, report: Report) -> None:
-    """Warn of views whose mask leaves nothing of the head.
+    """Warn of masks that look wrong, and of views whose mask leaves nothing of the head.
 
     Raises:
-        ReconstructionError: if that is true of all but one.
+        CaptureError: if nearly all look wrong.
+        ReconstructionError: if all but one leave nothing.
     """
-    pairs = zip(capture.views, views.cube_maps, strict=True)
-    empty = [v.name for v, m in pairs if v.mask_path is not None and not m.mask.any()]
+    report.warnings += judge_masks(capture, views.looks)
+    trios = list(zip(capture.views, views.cube_maps, views.looks, strict=True))
+    empty = [view.name for view, found, look in trios if look and not found.mask.any()]
     if len(capture.views) - len(empty) < 2:
         raise ReconstructionError(
             f"the masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "
             f"{_some(empty)}",
             "0 is what they leave out; check them, or take the masks folder away",
         )
+    # Empty masks are named already.
+    empty = [v.name for v, m, look in trios if look and look.kept and not m.mask.any()]
     if empty:
         report.warnings.append(
             f"masks leave nothing of the head in {len(empty)} of {len(capture.views)} views: "

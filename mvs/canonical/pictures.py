@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.camera import Camera
-from calib.capture import Capture, CaptureError, View, read_image
+from calib.capture import Capture, CaptureError, View
+from calib.image_files import read_picture
 from calib.lens import distortion_map
+from calib.masks import judge_masks
 from calib.pictures import PICTURE_SUFFIXES
 from mvs.network.crop import empty_cube_map, paste_cube_map
 from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
@@ -82,7 +84,7 @@ def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPict
         CaptureError: if a picture cannot be read.
     """
     for path in paths:
-        image = read_image(path)
+        image = read_picture(path)[0]
         square = embedder.find_head(image, path.name)
         if square is None:
             yield MappedPicture(path.name, image, empty_cube_map(2, 2))
@@ -95,6 +97,7 @@ def map_capture(
     embedder: Embedder,
     threads: int = 1,
     progress: Callable[[], None] | None = None,
+    warnings: list[str] | None = None,
 ) -> tuple[MappedPicture, ...]:
     """Embed a capture's views, cropped to one head in space.
 
@@ -103,11 +106,15 @@ def map_capture(
         embedder: finds the head and embeds it.
         threads: views embedded at a time.
         progress: called twice per view.
+        warnings: gets a line for each thing that looks wrong with the masks.
 
     Raises:
-        CaptureError: if a picture or mask cannot be read.
+        CaptureError: if a picture or mask cannot be read, or the masks look wrong altogether.
         ReconstructionError: if fewer than two views agree on a head.
     """
     found = embed_views(capture.views, embedder, EmbedOptions(threads=threads), progress)
+    doubts = judge_masks(capture, found.looks)
+    if warnings is not None:
+        warnings += doubts
     rows = zip(capture.views, found.images, found.cube_maps, found.cameras, strict=True)
     return tuple(MappedPicture(v.name, image, cube, cam, v) for v, image, cube, cam in rows)

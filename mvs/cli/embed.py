@@ -22,10 +22,11 @@ def run(options: Options) -> None:
     capture = options.load_capture()
     prepare_output(options.output)
     embedder = options.load_embedder()
+    warnings = list(capture.warnings)
     with progress_bars(options.quiet) as progress:
         step = counter(progress, "embed", 3 * len(capture.views))
-        for picture in map_capture(capture, embedder, options.threads, step):
+        for picture in map_capture(capture, embedder, options.threads, step, warnings):
             write_cube_map(options.output / f"{picture.name}.npz", picture.as_taken()[1])
             step()
     if not options.quiet:
-        warn(capture.warnings)
+        warn(warnings)

@@ -34,7 +34,9 @@ class EmbedderOptions:
         capture: folder with images/ and a camera file (a COLMAP model in sparse/0), or the file.
         format: of the camera file, if it shall not be found out.
         images: folder of the pictures, if not images/ in the capture.
-        masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
+        masks: folder of the masks (<image name>.png; 0 is ignored; of soft masks what is at least
+            half of white is kept), if not masks/ in the capture; alpha of the pictures counts too.
+            Masks that nearly all look inverted are refused.
         embedder: compact (shipped), densemarks (fetch it first), precomputed (needs --cube-maps),
             or, to reconstruct what is no head, none.
         weights: weights of the embedder's network, if not its own.

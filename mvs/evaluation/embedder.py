@@ -296,13 +296,11 @@ def _pooled(
 
 def _mask_iou(capture: Capture, embedded: EmbeddedViews) -> float:
     shares = []
-    for view, cube_map, image in zip(
-        capture.views, embedded.cube_maps, embedded.images, strict=True
-    ):
-        if view.mask_path is None:
+    for view, cube_map in zip(capture.views, embedded.cube_maps, strict=True):
+        if view.mask_path is None and not view.has_alpha:
             continue
         true = view.load_pinhole().mask
-        found = paste_cube_map(cube_map, *image.shape[:2]).mask
+        found = paste_cube_map(cube_map, *true.shape).mask
         shares.append((found & true).sum() / max(int((found | true).sum()), 1))
     return float(np.mean(shares)) if shares else float("nan")
 

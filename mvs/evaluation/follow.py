@@ -7,7 +7,7 @@ distance from there to the point's own pixel is the end-point error. Pixels are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -83,9 +83,7 @@ def embed_unmasked(
         CaptureError: if a picture cannot be read.
         ReconstructionError: if fewer than two views show a head.
     """
-    return embed_views(
-        [replace(view, mask_path=None) for view in capture.views], embedder, None, progress
-    )
+    return embed_views([view.without_mask() for view in capture.views], embedder, None, progress)
 
 
 def follow(a: Look, b: Look, rows: BoolArray) -> DoubleArray:

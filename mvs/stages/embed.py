@@ -15,8 +15,9 @@ from itertools import combinations
 import numpy as np
 
 from calib.camera import Camera
-from calib.capture import View
+from calib.capture import PinholeView, View
 from calib.lens import undistortion_map
+from calib.masks import MaskLook
 from mvs.errors import ReconstructionError
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, Embedder, FloatArray, Square
 
@@ -72,6 +73,7 @@ class EmbeddedViews:
         cube_maps: one per view, with an empty mask where the head is out of the picture.
         head: where the head is.
         masks: (H, W) pixels of the pictures that count, as the user's masks say.
+        looks: of the user's masks, None where a view has none.
     """
 
     cameras: tuple[Camera, ...]
@@ -79,6 +81,7 @@ class EmbeddedViews:
     cube_maps: tuple[CubeMap, ...]
     head: Sphere
     masks: tuple[BoolArray, ...]
+    looks: tuple[MaskLook | None, ...]
 
 
 def embed_views(
@@ -124,7 +127,8 @@ def embed_views(
             if progress is not None:
                 progress()
     images, masks = tuple(seen.image for seen in found), tuple(seen.mask for seen in found)
-    return EmbeddedViews(cameras, images, tuple(maps), head, masks)
+    looks = tuple(seen.look for seen in found)
+    return EmbeddedViews(cameras, images, tuple(maps), head, masks, looks)
 
 
 def locate_head(cameras: Sequence[Camera], squares: Sequence[Square | None]) -> Sphere:
@@ -188,6 +192,7 @@ class _Seen:
     camera: Camera
     image: ByteArray
     mask: BoolArray
+    look: MaskLook | None
     square: Square | None
     cube_map: CubeMap | None
 
@@ -195,7 +200,7 @@ class _Seen:
 def _find(view: View, embedder: Embedder) -> _Seen:
     pinhole = view.load_pinhole()
     square = embedder.find_head(pinhole.image, view.name)
-    return _Seen(view.name, pinhole.camera, pinhole.image, pinhole.mask, square, None)
+    return _seen(pinhole, square, None)
 
 
 def _embed_distorted(view: View, embedder: Embedder) -> _Seen:
@@ -209,9 +214,13 @@ def _embed_distorted(view: View, embedder: Embedder) -> _Seen:
         if square is not None:
             ray = view.camera.unproject(np.array([square.center]))
             x, y = pinhole.camera.project(view.camera.center + ray)[0][0]
-            square = Square((float(x), float(y)), square.side)
-    masked = _with_mask(cube_map, pinhole.mask)
-    return _Seen(view.name, pinhole.camera, pinhole.image, pinhole.mask, square, masked)
+            # What a fisheye sees beyond 90 degrees is in no pinhole picture.
+            square = Square((float(x), float(y)), square.side) if np.isfinite(x) else None
+    return _seen(pinhole, square, _with_mask(cube_map, pinhole.mask))
+
+
+def _seen(view: PinholeView, square: Square | None, cube_map: CubeMap | None) -> _Seen:
+    return _Seen(view.name, view.camera, view.image, view.mask, view.look, square, cube_map)
 
 
 def _embed_region(seen: _Seen, head: Sphere, embedder: Embedder, margin: float) -> CubeMap:

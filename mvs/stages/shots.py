@@ -30,6 +30,7 @@ class Shots:
         cube_maps: of the pictures; empty without an embedder.
         center: (3,) of the head, world.
         radius: of the head, world units.
+        has_masks: whether anything tells the object from what is around it.
     """
 
     names: Sequence[str]
@@ -39,6 +40,7 @@ class Shots:
     cube_maps: Sequence[CubeMap]
     center: DoubleArray
     radius: float
+    has_masks: bool = True
 
     def __len__(self) -> int:
         return len(self.cameras)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from calib.capture import CaptureError, to_bytes
+from calib.capture import CaptureError
+from calib.image_files import read_picture
 from mvs.types import ByteArray
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -87,16 +88,8 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _read_folder(paths: list[Path]) -> Iterator[Picture]:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     for path in paths:
-        try:
-            data = np.fromfile(path, np.uint8)
-            image = cv2.imdecode(data, flags) if len(data) else None
-        except cv2.error:
-            image = None
-        if image is None:
-            raise CaptureError(path, "not a readable picture (damaged or cut off)", "copy it again")
-        yield Picture(path.name, np.ascontiguousarray(to_bytes(image, path)[..., ::-1]))
+        yield Picture(path.name, read_picture(path)[0])
 
 
 def _open(path: Path) -> cv2.VideoCapture:

@@ -39,4 +39,4 @@ def ball_views(capture, scene, turns=0.0, **changes):
     middle = scene.place(np.zeros((1, 3)))[0]
     head = Sphere(middle, RADIUS * scene.scale, np.ones(len(cameras), bool))
     masks = tuple(np.ones(image.shape[:2], np.bool_) for image in images)
-    return EmbeddedViews(cameras, images, tuple(maps), head, masks)
+    return EmbeddedViews(cameras, images, tuple(maps), head, masks, (None,) * len(cameras))

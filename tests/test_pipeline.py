@@ -1,0 +1,26 @@
+"""What the pipeline says of a capture before it starts."""
+
+import numpy as np
+
+from mvs.pipeline import _warn_of_narrow_views
+from mvs.record import Report
+from tests.calib.captures import OPENCV, PINHOLE, make_capture
+
+
+def warnings_of(folder, lens):
+    report = Report()
+    _warn_of_narrow_views(make_capture(folder, lens), report)
+    return report.warnings
+
+
+def test_fisheyes_whose_pinholes_show_little_are_named(tmp_path):
+    (warning,) = warnings_of(tmp_path, ("SIMPLE_FISHEYE", [40.0, 60, 45]))
+    # Of an equidistant lens, f tan(r / f) from the axis; counted pixel by pixel.
+    x, y = np.meshgrid(np.arange(120) - 59.5, np.arange(90) - 44.5)
+    grow = 40 * np.tan(np.minimum(np.hypot(x, y) / 40, 1.57)) / np.hypot(x, y)
+    share = ((np.abs(x) * grow < 60) & (np.abs(y) * grow < 45)).mean()
+    said = int(warning.partition("show ")[2].partition("%")[0]) / 100
+    assert abs(said - share) < 0.03
+    assert "4 views" in warning
+    assert "00.png, 01.png, 02.png, 03.png" in warning
+    assert warnings_of(tmp_path, OPENCV) == warnings_of(tmp_path, PINHOLE) == []
