@@ -37,6 +37,9 @@ COMMANDS = {
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"
     ),
+    "calib inspect": Command(
+        "mvs.cli.calib_inspect", "say what a capture is and what will hurt: table, JSON, picture"
+    ),
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
