@@ -148,10 +148,10 @@ def _draw_legend(canvas: Canvas, corner: tuple[int, int], inspection: Inspection
     limit = inspection.misplaced.limit_px
     canvas.text("distance of matches to epipolar lines, px", (x, y - 8), FAINT)
     for step in range(240):
-        canvas.box((x + step, y), (1, 14), error_color((step / 239) ** 2 * limit, limit))
-    for share in (0.0, 0.2, 0.5, 1.0):
-        place = (x + 240 * np.sqrt(share), y + 28)
-        canvas.text(f"{share * limit:.1f}", place, FAINT, 0.36, 0.5)
+        canvas.box((x + step, y), (1, 14), error_color(step / 239 * limit, limit))
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        place = (x + 240 * share, y + 28)
+        canvas.text(f"{share * limit:.2g}", place, FAINT, 0.36, 0.5)
     canvas.text("grey: no matches to tell", (x, y + 50), FAINT, 0.38)
     unit = inspection.unit or "unit"
     around = inspection.arrangement

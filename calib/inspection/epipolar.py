@@ -158,9 +158,9 @@ def _view_shift(
     weights = np.ones(len(right))
     for _ in range(_N_ROBUST_STEPS):
         normal_matrix = (rows * weights[:, None]).T @ rows
-        shift: DoubleArray = np.linalg.solve(normal_matrix, (rows * weights[:, None]).T @ right)
+        shift = np.linalg.solve(normal_matrix, (rows * weights[:, None]).T @ right)
         miss = right - rows @ shift
         scale = max(1.4826 * float(np.median(np.abs(miss))), 1e-3)
-        weights = 1 / (1 + (miss / (2.5 * scale)) ** 2)
+        weights = np.asarray(1 / (1 + (miss / (2.5 * scale)) ** 2))
     error = scale * np.sqrt(1 / np.linalg.eigvalsh(normal_matrix)[0])
     return (float(shift[0]), float(shift[1])), float(error)

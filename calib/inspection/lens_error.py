@@ -28,8 +28,9 @@ _MOST_COUNTED = 200
 _LEAST_POINTS = 60
 # Standard errors that a cause must be away from nothing.
 _SURE = 3.0
-# How far off a camera may be before anybody looks, pixels: keeps what cannot be seen at zero.
-_PRIOR_PX = 4.0
+# An error that matches have in common: what moves them less, once the points have followed, is
+# not seen. How far off a camera may be before anybody looks: keeps what is not seen near zero.
+_SHARED_PX, _PRIOR_PX = 0.02, 4.0
 _CAUCHY = 2.5
 _LEAST_SIGMA_PX = 0.02
 _OUTLIER = 4.0 / 1086
@@ -88,6 +89,7 @@ class _Fit:
     params: DoubleArray
     errors: DoubleArray
     covariance: DoubleArray
+    information: DoubleArray
     cost: float
     rms_px: float
 
@@ -111,7 +113,8 @@ def measure_lens_error(tracks: Tracks, cameras: Sequence[Camera]) -> LensError |
     while len(causes) < len(CAUSES):
         trials = {name: _fit(problem, (*causes, name)) for name in CAUSES if name not in causes}
         name = min(trials, key=lambda name: trials[name].cost)
-        if not _is_sure(trials[name], CAUSES[name]):
+        known = [index for cause in causes for index in CAUSES[cause]]
+        if not _is_sure(trials[name], CAUSES[name], known):
             break
         causes.append(name)
         best = trials[name]
@@ -173,7 +176,7 @@ def _fit(problem: _Problem, causes: Sequence[str]) -> _Fit:
     params = np.zeros(_N_PARAMS)
     points = problem.points.copy()
     scale = _CAUCHY * problem.sigma_px
-    prior = (problem.sigma_px / _PRIOR_PX) ** 2 * np.eye(len(active))
+    prior = len(moves) * (_SHARED_PX / _PRIOR_PX) ** 2 * np.eye(len(active))
     for _ in range(_N_STEPS):
         pixels, by_point = _project(points, tracks, problem.cameras)
         residuals = tracks.pixels + moves @ params - pixels
@@ -192,14 +195,17 @@ def _fit(problem: _Problem, causes: Sequence[str]) -> _Fit:
     residuals = tracks.pixels + moves @ params - pixels
     squared = (residuals**2).sum(axis=1)
     covariance = np.full((_N_PARAMS, _N_PARAMS), np.inf)
+    information = np.zeros((_N_PARAMS, _N_PARAMS))
     if active:
-        found = _covariance(tracks, own, residuals, weights, np.linalg.inv(hessian))
-        covariance[np.ix_(active, active)] = found
+        rows = np.ix_(active, active)
+        covariance[rows] = _covariance(tracks, own, residuals, weights, np.linalg.inv(hessian))
+        information[rows] = (hessian - prior) / weights.sum()
     n_free = max(2 * len(squared) - 3 * tracks.n_points, 1)
     return _Fit(
         params=params,
         errors=np.sqrt(np.diag(covariance)),
         covariance=covariance,
+        information=information,
         cost=float(np.log1p(squared / scale**2).sum()),
         rms_px=float(np.sqrt((weights * squared).sum() / n_free)),
     )
@@ -247,11 +253,16 @@ def _covariance(
     return np.asarray(max(found, key=np.trace))
 
 
-def _is_sure(fit: _Fit, indices: tuple[int, ...]) -> bool:
-    """Mahalanobis distance from nothing."""
-    params = fit.params[[*indices]]
-    covariance = fit.covariance[np.ix_(indices, indices)]
-    return bool(params @ np.linalg.pinv(covariance) @ params > _SURE**2)
+def _is_sure(fit: _Fit, new: tuple[int, ...], old: Sequence[int]) -> bool:
+    """Whether new parameters are away from nothing, and move matches where the old ones cannot."""
+    params = fit.params[[*new]]
+    covariance = fit.covariance[np.ix_(new, new)]
+    own = fit.information[np.ix_(new, new)]
+    if old:
+        mixed = fit.information[np.ix_(old, new)]
+        own = own - mixed.T @ np.linalg.pinv(fit.information[np.ix_(old, old)]) @ mixed
+    is_seen = bool(params @ own @ params > _SHARED_PX**2)
+    return is_seen and bool(params @ np.linalg.pinv(covariance) @ params > _SURE**2)
 
 
 def _project(

@@ -16,7 +16,13 @@ DoubleArray = npt.NDArray[np.float64]
 PLOT = 600
 _HEAD: Color = (240, 214, 190)
 # From good to bad.
-RAMP: tuple[Color, ...] = ((38, 140, 80), (160, 170, 40), (240, 150, 20), (205, 40, 40))
+RAMP: tuple[Color, ...] = (
+    (20, 130, 90),
+    (70, 160, 70),
+    (190, 175, 40),
+    (240, 140, 20),
+    (205, 40, 40),
+)
 _GROUND: Color = (250, 251, 252)
 _MOST_LABELS, _LONGEST_LABEL = 32, 12
 _POSE_CODES = (
@@ -78,8 +84,7 @@ def error_color(error_px: float, limit_px: float) -> Color:
     """From green at 0 to red at the limit; grey where nothing is known."""
     if not np.isfinite(error_px):
         return FAINT
-    # Half the ramp for what is below a fifth of the limit, where good views differ.
-    at = min(float(np.sqrt(error_px / limit_px)), 1.0) * (len(RAMP) - 1)
+    at = min(error_px / limit_px, 1.0) * (len(RAMP) - 1)
     low = min(int(at), len(RAMP) - 2)
     mixed = np.array(RAMP[low]) * (low + 1 - at) + np.array(RAMP[low + 1]) * (at - low)
     red, green, blue = (int(v) for v in np.round(mixed))
@@ -107,7 +112,7 @@ def _draw(
 ) -> None:
     around = inspection.arrangement
     typical = float(np.median(around.distances))
-    scale = PLOT / 2 / (1.25 * float(np.quantile(around.distances, 0.9)))
+    scale = PLOT / 2 / (1.18 * float(np.quantile(around.distances, 0.9)))
     plot = Plot(corner, axes, around.center, scale)
     canvas.box(corner, (PLOT, PLOT), _GROUND)
     middle = plot.middle.tolist()

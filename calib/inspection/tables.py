@@ -40,19 +40,19 @@ def capture_lines(inspection: Inspection) -> list[str]:
 def lens_lines(inspection: Inspection) -> list[str]:
     """A table of the different lenses; the last line says how many are left out."""
     rows = [("lens", "views", "size", "focal px", "field", "35 mm", "center px", "distortion")]
-    for lens in inspection.lenses[:_MOST_LENSES]:
-        rows.append(
-            (
-                lens.model,
-                str(len(lens.views)),
-                f"{lens.size[0]}x{lens.size[1]}",
-                f"{lens.focal_px[0]:.1f} {lens.focal_px[1]:.1f}",
-                f"{lens.field_deg[0]:.1f}x{lens.field_deg[1]:.1f}",
-                f"{lens.film_mm:.0f} mm",
-                f"{lens.center_offset_px[0]:+.1f} {lens.center_offset_px[1]:+.1f}",
-                f"{lens.distortion_px:.1f} px",
-            )
+    rows += [
+        (
+            lens.model,
+            str(len(lens.views)),
+            f"{lens.size[0]}x{lens.size[1]}",
+            f"{lens.focal_px[0]:.1f} {lens.focal_px[1]:.1f}",
+            f"{lens.field_deg[0]:.1f}x{lens.field_deg[1]:.1f}",
+            f"{lens.film_mm:.0f} mm",
+            f"{lens.center_offset_px[0]:+.1f} {lens.center_offset_px[1]:+.1f}",
+            f"{lens.distortion_px:.1f} px",
         )
+        for lens in inspection.lenses[:_MOST_LENSES]
+    ]
     n_left = len(inspection.lenses) - _MOST_LENSES
     return _aligned(rows) + ([f"and {n_left} more lenses"] if n_left > 0 else [])
 
@@ -79,7 +79,7 @@ def view_lines(inspection: Inspection) -> list[str]:
                 f"{np.delete(around.angles_deg[k], k).min():.0f}",
                 str(error.n_pairs),
                 _number(error.error_px),
-                " ".join(_number(value, "+.2f") for value in error.shift_px),
+                " ".join(_number(value, "+.2f") for value in error.shift_px).replace("- -", "-"),
                 _number(float(inspection.reprojection_px[k])),
                 "-" if picture.levels is None else f"{picture.levels.brightness:.0f}",
                 _number(float(np.exp(levels[3]))),
