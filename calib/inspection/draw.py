@@ -17,14 +17,14 @@ from calib.inspection.plots import (
     draw_from_above,
     draw_from_front,
     error_color,
-    short_names,
 )
 from calib.inspection.report import Inspection
 
 _MARGIN, _HEADER = 24, 44
 _WIDTH = 2 * PLOT + 3 * _MARGIN
 _CELL = (56, 32)
-_TILE, _TILE_STEP, _CAPTION = 144, 154, 58
+_TILE, _TILE_STEP, _CAPTION = 144, 153, 58
+_PER_ROW = 8
 # No view, one, and two or more.
 _COVERED: tuple[Color, ...] = ((247, 222, 218), (255, 240, 200), (206, 232, 207))
 _FLAGS = {
@@ -87,8 +87,7 @@ def draw_inspection(inspection: Inspection, cameras: Sequence[Camera]) -> ByteAr
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    per_row = (_WIDTH - 2 * _MARGIN) // _TILE_STEP
-    n_rows = -(-len(inspection.names) // per_row)
+    n_rows = -(-len(inspection.names) // _PER_ROW)
     chart_top = _MARGIN + _HEADER + PLOT + 44
     tiles_top = chart_top + (len(BANDS_DEG) - 1) * _CELL[1] + 64
     canvas = Canvas(_WIDTH, tiles_top + n_rows * (_TILE + _CAPTION) + _MARGIN // 2)
@@ -98,9 +97,8 @@ def draw_inspection(inspection: Inspection, cameras: Sequence[Camera]) -> ByteAr
     draw_from_front(canvas, (2 * _MARGIN + PLOT, top), inspection, cameras)
     _draw_coverage(canvas, (_MARGIN + 90, chart_top), inspection)
     _draw_legend(canvas, (_MARGIN + 90 + 12 * _CELL[0] + 48, chart_top), inspection)
-    labels = short_names(inspection.names)
-    for index in range(len(labels)):
-        row, column = divmod(index, per_row)
+    for index in range(len(inspection.names)):
+        row, column = divmod(index, _PER_ROW)
         place = (_MARGIN + column * _TILE_STEP, tiles_top + row * (_TILE + _CAPTION))
         _draw_tile(canvas, place, inspection, index)
     return canvas.pixels

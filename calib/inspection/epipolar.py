@@ -13,6 +13,8 @@ from calib.inspection.features import Features, PairMatches
 
 DoubleArray = npt.NDArray[np.float64]
 
+# In parts of the centres' coordinates: less is rounding.
+_NO_BASELINE = 1e-9
 _N_ROBUST_STEPS = 10
 _MIN_SHIFT_MATCHES = 30
 
@@ -69,7 +71,10 @@ def epipolar_distances(
         the cameras stand in one place or a pixel is outside the lens model's field.
     """
     rays = [camera.unproject(p) for camera, p in zip(cameras, pixels, strict=True)]
-    baseline = cameras[1].center - cameras[0].center
+    centers = np.array([camera.center for camera in cameras])
+    baseline = centers[1] - centers[0]
+    if np.linalg.norm(baseline) <= _NO_BASELINE * np.abs(centers).max():
+        baseline = np.zeros(3)
     found = []
     for own in (0, 1):
         camera = cameras[own]

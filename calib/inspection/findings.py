@@ -138,7 +138,10 @@ def check_lenses(inspection: Inspection) -> Iterator[Finding]:
         text = "all pictures ask for a principal point moved by"
         text += f" ({x:+.2f} +- {dx:.2f}, {y:+.2f} +- {dy:.2f}) px"
         if _is_half_pixel(error.shift_px, error.shift_error_px):
-            remedy = "the first pixel's centre is (0.5, 0.5) here: convert the principal point"
+            remedy = (
+                f"the first pixel's centre is (0.5, 0.5) here: {'add' if x > 0 else 'subtract'}"
+            )
+            remedy += " 0.5 where the camera file counts otherwise"
             yield _finding("half-pixel", (), f"{text}: half a pixel", remedy)
         else:
             yield _finding("principal-point", (), text, "calibrate again with a free one")
@@ -250,6 +253,8 @@ def check_photos(inspection: Inspection) -> Iterator[Finding]:
         yield _finding("color", (names[k],), text, "take all with one white balance")
     levels = [picture.levels for picture in inspection.pictures]
     noise = np.array([np.nan if v is None else v.noise for v in levels])
+    if np.isnan(noise).all():
+        return
     scores = robust_scores(np.log(noise + 0.2), 0.1)
     for k in np.flatnonzero((scores > _SCORE) & (noise > _NOISE * np.nanmedian(noise))):
         text = (
@@ -294,7 +299,9 @@ def check_resolution(inspection: Inspection) -> Iterator[Finding]:
 def check_files(inspection: Inspection) -> Iterator[Finding]:
     """The camera file, its rivals and the unit."""
     for name, path in inspection.other_sources.items():
-        text = f"{path.name} of the format {name} lies there, too; {inspection.format} was read"
+        shown = path.relative_to(inspection.path) if inspection.path in path.parents else path
+        text = f"{shown.as_posix()} of the format {name} lies there, too; {inspection.format} was"
+        text += " read"
         yield _finding("other-camera-file", (), text, f"--format {name} reads it")
     if inspection.unit is None:
         text = "nobody says which unit the world has"

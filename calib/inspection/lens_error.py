@@ -31,6 +31,8 @@ _SURE = 3.0
 # An error that matches have in common: what moves them less, once the points have followed, is
 # not seen. How far off a camera may be before anybody looks: keeps what is not seen near zero.
 _SHARED_PX, _PRIOR_PX = 0.02, 4.0
+# The same in parts of the matches' own scatter, which bends weak directions.
+_SHARED_SIGMA = 0.15
 _CAUCHY = 2.5
 _LEAST_SIGMA_PX = 0.02
 _OUTLIER = 4.0 / 1086
@@ -114,7 +116,7 @@ def measure_lens_error(tracks: Tracks, cameras: Sequence[Camera]) -> LensError |
         trials = {name: _fit(problem, (*causes, name)) for name in CAUSES if name not in causes}
         name = min(trials, key=lambda name: trials[name].cost)
         known = [index for cause in causes for index in CAUSES[cause]]
-        if not _is_sure(trials[name], CAUSES[name], known):
+        if not _is_sure(trials[name], CAUSES[name], known, problem.sigma_px):
             break
         causes.append(name)
         best = trials[name]
@@ -253,7 +255,7 @@ def _covariance(
     return np.asarray(max(found, key=np.trace))
 
 
-def _is_sure(fit: _Fit, new: tuple[int, ...], old: Sequence[int]) -> bool:
+def _is_sure(fit: _Fit, new: tuple[int, ...], old: Sequence[int], sigma_px: float) -> bool:
     """Whether new parameters are away from nothing, and move matches where the old ones cannot."""
     params = fit.params[[*new]]
     covariance = fit.covariance[np.ix_(new, new)]
@@ -261,7 +263,7 @@ def _is_sure(fit: _Fit, new: tuple[int, ...], old: Sequence[int]) -> bool:
     if old:
         mixed = fit.information[np.ix_(old, new)]
         own = own - mixed.T @ np.linalg.pinv(fit.information[np.ix_(old, old)]) @ mixed
-    is_seen = bool(params @ own @ params > _SHARED_PX**2)
+    is_seen = bool(params @ own @ params > max(_SHARED_PX, _SHARED_SIGMA * sigma_px) ** 2)
     return is_seen and bool(params @ np.linalg.pinv(covariance) @ params > _SURE**2)
 
 

@@ -51,7 +51,9 @@ class Misplaced:
 def bad_limit(errors: Sequence[PairError], cameras: Sequence[Camera]) -> float:
     """The error in pixels beyond which a pair is bad."""
     diagonal = float(np.median([np.hypot(c.width, c.height) for c in cameras]))
-    good = float(np.quantile([error.error_px for error in errors], 0.25)) if errors else 0.0
+    sizes = [error.error_px for error in errors]
+    # "lower" takes no mean, which infinite errors have not.
+    good = float(np.quantile(sizes, 0.25, method="lower")) if sizes else 0.0
     return float(np.clip(_BAD_RATIO * good, _LEAST_BAD * diagonal, _MOST_BAD * diagonal))
 
 

@@ -36,8 +36,8 @@ class PictureLevels:
         noise: standard deviation of the finest detail where there is least of it, in grey levels.
         sharpness: fine detail in parts of the middling, median.
         thumbnail: (h, w, 3) uint8 RGB.
-        features: (N, 4) log of red, green, blue and of fine detail at each feature; NaN where
-            clipped.
+        features: (N, 4) log of red, green, blue and, in parts of their mean, of fine detail at
+            each feature; NaN where clipped.
     """
 
     brightness: float
@@ -156,4 +156,6 @@ def _at_features(image: ByteArray, detail: FloatArray, features: Features) -> Do
     column = np.clip(column, 0, image.shape[1] - 1)
     colors = smooth[row, column].astype(np.float64)
     colors[((colors <= _DARK) | (colors >= _BRIGHT)).any(axis=1)] = np.nan
-    return np.log(np.column_stack([colors, detail[row, column] + 0.05]))
+    # Detail grows with the exposure; in parts of the brightness it does not.
+    contrast = (detail[row, column] + 0.05) / colors.mean(axis=1)
+    return np.asarray(np.log(np.column_stack([colors, contrast])))

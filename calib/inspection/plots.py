@@ -126,7 +126,8 @@ def _draw(
     for k in order:
         error = inspection.view_errors[k].error_px
         color = error_color(error, inspection.misplaced.limit_px)
-        _draw_frustum(canvas, plot, cameras[k], 0.12 * typical, color)
+        depth = 0.12 if len(cameras) <= _MOST_LABELS else 0.06
+        _draw_frustum(canvas, plot, cameras[k], depth * typical, color)
     _draw_labels(canvas, plot, inspection, centers)
 
 

@@ -13,7 +13,7 @@ from calib.capture import Capture, View
 from tests.scenes import Scene, make_scene
 
 LENS = ("OPENCV", (-0.35, 0.05, 0.0, 0.0))
-SIZE = 224
+SIZE = 192
 
 
 def make_textured(folder: Path, n_views: int = 8) -> Capture:
@@ -29,7 +29,7 @@ def make_textured(folder: Path, n_views: int = 8) -> Capture:
 
 
 def changed(capture: Capture, **changes: float) -> Capture:
-    """The capture with ``name_to=value``, ``name_by=step`` or ``name_times=factor`` on all lenses."""
+    """The capture with ``name_to``, ``name_by`` (a step) or ``name_times`` on all lenses."""
     views = []
     for view in capture.views:
         params = view.camera.params.copy()
@@ -53,8 +53,6 @@ def turned(camera: Camera, *rotvec_deg: float) -> Camera:
     """The camera turned about its own axes where it stands."""
     turn = Rotation.from_rotvec(np.deg2rad(rotvec_deg)).as_matrix()
     return camera.with_pose(turn @ camera.cam_from_world)
-
-
 
 
 def _paint(scene: Scene, index: int) -> np.ndarray:
