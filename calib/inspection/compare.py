@@ -7,9 +7,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from calib.camera import Camera
-from calib.inspection.epipolar import PairError, ViewError, pair_error, view_error
+from calib.inspection.epipolar import (
+    PairError,
+    ViewError,
+    epipolar_distances,
+    matched_pixels,
+    pair_error,
+    view_error,
+)
 from calib.inspection.features import Features, PairMatches
 from calib.inspection.geometry import Arrangement, choose_partners
 from calib.inspection.lens_error import LensError, measure_lens_error
@@ -22,6 +30,8 @@ from calib.inspection.misplaced import (
     find_bad_views,
 )
 from calib.inspection.tracks import join_tracks
+
+_Lines = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 # Standard errors that a view must be shifted by to be blamed.
 _SURE = 6.0
@@ -111,6 +121,8 @@ class _Pairs:
         self.cameras, self.features, self.pool = cameras, features, pool
         self.matches: list[PairMatches] = []
         self.errors: list[PairError] = []
+        # Distances and normals in the first and in the second picture of each pair.
+        self.lines: list[tuple[_Lines, _Lines]] = []
 
     @property
     def limit_px(self) -> float:
@@ -128,6 +140,7 @@ class _Pairs:
             i, j = match.views
             pair = (self.cameras[i], self.cameras[j])
             self.errors.append(pair_error(match, self.features, pair))
+            self.lines.append(epipolar_distances(pair, matched_pixels(match, self.features)))
 
     def matched(self) -> set[int]:
         return {view for match in self.matches for view in match.views}
@@ -156,15 +169,10 @@ class _Pairs:
         return bad
 
     def view_error(self, view: int, bad: Collection[int]) -> ViewError:
-        own = [k for k, match in enumerate(self.matches) if view in match.views]
-        good = [k for k in own if not {*self.matches[k].views} & ({*bad} - {view})] or own
-        return view_error(
-            view,
-            [self.matches[k] for k in good],
-            [self.errors[k] for k in good],
-            self.features,
-            self.cameras,
-        )
+        own = [k for k, error in enumerate(self.errors) if view in error.views]
+        good = [k for k in own if not {*self.errors[k].views} & ({*bad} - {view})] or own
+        lines = [self.lines[k][self.errors[k].views.index(view)] for k in good]
+        return view_error([self.errors[k] for k in good], lines)
 
     def explain(self, usable: Collection[int]) -> Misplaced:
         limit, bad, n_matched = self.limit_px, self.bad_views(), len(self.matched())

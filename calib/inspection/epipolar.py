@@ -112,28 +112,21 @@ def pair_error(
 
 
 def view_error(
-    view: int,
-    matches: Sequence[PairMatches],
-    errors: Sequence[PairError],
-    features: Sequence[Features],
-    cameras: Sequence[Camera],
+    errors: Sequence[PairError], lines: Sequence[tuple[DoubleArray, DoubleArray]]
 ) -> ViewError:
     """One view against some of its partners.
 
     Args:
-        view: its index.
-        matches: of pairs that it is in.
-        errors: of the same pairs.
-        features: of every view.
-        cameras: of every view.
+        errors: of the pairs.
+        lines: per pair the distances and normals in the view, of ``epipolar_distances``.
     """
     nan = float("nan")
-    if not matches:
+    if not errors:
         return ViewError(0, 0, nan, (nan, nan), nan)
-    shift, shift_error = _view_shift(view, matches, features, cameras)
+    shift, shift_error = _view_shift(lines)
     return ViewError(
-        n_pairs=len(matches),
-        n_matches=sum(len(match) for match in matches),
+        n_pairs=len(errors),
+        n_matches=sum(error.n_matches for error in errors),
         error_px=float(np.median([error.error_px for error in errors])),
         shift_px=shift,
         shift_error_px=shift_error,
@@ -141,20 +134,11 @@ def view_error(
 
 
 def _view_shift(
-    view: int,
-    matches: Sequence[PairMatches],
-    features: Sequence[Features],
-    cameras: Sequence[Camera],
+    lines: Sequence[tuple[DoubleArray, DoubleArray]],
 ) -> tuple[tuple[float, float], float]:
     """Least squares of ``normal . shift = distance``, with Cauchy's weights."""
-    distances, normals = [], []
-    for match in matches:
-        own = match.views.index(view)
-        pair = (cameras[match.views[0]], cameras[match.views[1]])
-        distance, normal = epipolar_distances(pair, matched_pixels(match, features))[own]
-        distances.append(distance)
-        normals.append(normal)
-    right, rows = np.concatenate(distances), np.concatenate(normals)
+    right = np.concatenate([distance for distance, _ in lines])
+    rows = np.concatenate([normal for _, normal in lines])
     fine = np.isfinite(right)
     right, rows = right[fine], rows[fine]
     nan = float("nan")

@@ -54,7 +54,7 @@ _N_NAMED = 6
 _SHIFT_PX, _SCALE_PX, _BEND_PX = 0.2, 0.5, 0.5
 _EPIPOLAR_PX, _VIEW_PX, _VIEW_RATIO, _REPROJECTION_PX = 1.0, 0.5, 3.0, 2.0
 _REFERENCE_DIAGONAL = 1086.0
-_FEW_VIEWS, _FEW_POINTS = 6, 60
+_FEW_VIEWS = 6
 _NARROW_DEG, _LONELY_DEG = 20.0, 45.0
 # A picture stands out beyond both: robust standard deviations, and this ratio.
 _SCORE = 4.0
@@ -70,7 +70,7 @@ def find_findings(inspection: Inspection, reader_warnings: Iterable[str] = ()) -
         reader_warnings: of the capture's reader.
     """
     found = [finding for check in CHECKS for finding in check(inspection)]
-    found += [_finding("reader", (), text, "see there") for text in reader_warnings]
+    found += [_finding("reader", (), text, "") for text in reader_warnings]
     order = list(CODES)
     return sorted(found, key=lambda finding: order.index(finding.code))
 
@@ -138,19 +138,15 @@ def check_lenses(inspection: Inspection) -> Iterator[Finding]:
         text = "all pictures ask for a principal point moved by"
         text += f" ({x:+.2f} +- {dx:.2f}, {y:+.2f} +- {dy:.2f}) px"
         if _is_half_pixel(error.shift_px, error.shift_error_px):
-            remedy = (
-                f"the first pixel's centre is (0.5, 0.5) here: {'add' if x > 0 else 'subtract'}"
-            )
-            remedy += " 0.5 where the camera file counts otherwise"
+            change = "add" if x > 0 else "subtract"
+            remedy = f"{change} 0.5: the centre of the first pixel is (0.5, 0.5) here"
             yield _finding("half-pixel", (), f"{text}: half a pixel", remedy)
         else:
             yield _finding("principal-point", (), text, "calibrate again with a free one")
     if "bend" in error.causes and abs(error.bend_px) > _BEND_PX * unit:
         text = f"the distortion is off by {-error.bend_px:+.1f} +- {error.bend_error_px:.1f} px"
         text += " at the picture's edge: dropped, of the wrong sign, or of another lens"
-        yield _finding(
-            "distortion", (), text, "check the lens parameters and whose pictures they are"
-        )
+        yield _finding("distortion", (), text, "check the lens and whose pictures they are")
     if "scale" in error.causes and abs(error.scale_px) > _SCALE_PX * unit:
         text = f"the focal length is off by {100 * error.scale_share:+.2f} %"
         text += f" ({error.scale_px:+.1f} +- {error.scale_error_px:.1f} px at the picture's edge)"
@@ -183,9 +179,7 @@ def check_errors(inspection: Inspection) -> Iterator[Finding]:
         names = [inspection.names[k] for k in worse]
         text = f"sparse points lie {reprojection[worse].max():.1f} px from where {len(worse)}"
         text += f" view(s) observed them: {some_names(names)}"
-        yield _finding(
-            "reprojection", names, text, "the points are of another calibration: redo it"
-        )
+        yield _finding("reprojection", names, text, "points and cameras do not belong together")
 
 
 def check_arrangement(inspection: Inspection) -> Iterator[Finding]:

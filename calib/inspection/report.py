@@ -36,7 +36,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.text}; {self.remedy}"
+        return f"{self.text}; {self.remedy}" if self.remedy else self.text
 
 
 @dataclass(frozen=True, eq=False)
