@@ -28,6 +28,11 @@ COMMANDS = {
     "calib convert": Command(
         "mvs.cli.calib_convert", "write a capture with its cameras in another program's format"
     ),
+    "calib inspect": Command(
+        "mvs.cli.calib_inspect", "say what a capture is and what will hurt: table, JSON, picture"
+    ),
+    "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
+    "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
@@ -40,8 +45,6 @@ COMMANDS = {
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"
     ),
-    "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
-    "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),

@@ -1,0 +1,1 @@
+"""What a capture is and what will hurt: cameras, poses, lenses and pictures, checked and named."""
