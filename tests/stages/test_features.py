@@ -20,7 +20,8 @@ def embedded(scene, cameras=None, noise=0.0):
     head = Sphere(scene.center, scene.size, np.ones(len(cameras), bool))
     masks = tuple(cube_map.mask for cube_map in scene.cube_maps)
     images = tuple(speckled(scene, view) for view in range(len(cameras)))
-    views = EmbeddedViews(cameras, images, tuple(maps), head, masks)
+    looks = (None,) * len(cameras)
+    views = EmbeddedViews(cameras, images, tuple(maps), head, masks, looks)
     none = np.zeros(0, np.int64)
     taken = [
         View(name, name, name, camera, none)
