@@ -34,6 +34,8 @@ MAX_EXHAUSTIVE = 120
 _LEAST_CONTRAST = 4.0
 # A quarter of COLMAP's: skin is smooth, and what is found there is what joins the views.
 _PEAK_THRESHOLD = 0.0015
+# Neighbours this close in grey are what rounding makes of a smooth slope.
+_GREY_STEP = 2.0
 _POLL_SECONDS = 0.2
 
 
@@ -144,7 +146,7 @@ def read_photos(
 
 
 def sharpness(grey: ByteArray) -> float:
-    """How much of a picture's detail a further blur takes away, 0 to 1; contrast does not matter.
+    """How much of a picture's detail a further blur takes away, 0 to 1; contrast matters little.
 
     Source: Crete et al. 2007, "The blur effect".
     """
@@ -155,6 +157,7 @@ def sharpness(grey: ByteArray) -> float:
     for size in ((9, 1), (1, 9)):
         axis = 1 if size[1] == 1 else 0
         before = np.abs(np.diff(values, axis=axis))
+        before[before <= _GREY_STEP] = 0
         after = np.abs(np.diff(cv2.blur(values, size), axis=axis))
         total = float(before.sum(dtype=np.float64))
         lost = float(np.maximum(before - after, 0).sum(dtype=np.float64))

@@ -158,7 +158,7 @@ def explain(
         elif n_features[number - 1] < _FEW_FEATURES:
             reason = f"too few features ({n_features[number - 1]}){blurred}"
         elif best < _FEW_MATCHES:
-            reason = f"too few matches with any other photo (at most {best}){blurred}"
+            reason = f"too few matches with any other photo{blurred}"
         elif other:
             reason = f"in another, smaller model of {other} photos"
         else:
