@@ -39,6 +39,9 @@ COMMANDS = {
     "evaluate embedder": Command(
         "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
     ),
+    "calib photos": Command(
+        "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
+    ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
     ),
