@@ -137,6 +137,7 @@ def make_scene(
     shape: HeadShape | None = None,
     motion: DoubleArray | None = None,
     lens: tuple[str, tuple[float, ...]] = ("PINHOLE", ()),
+    shift: tuple[float, float] = (3.0, -2.0),
 ) -> Scene:
     """Render a scene.
 
@@ -147,6 +148,7 @@ def make_scene(
         shape: the head.
         motion: (4, 4) rigid motion of the whole scene, cameras and all.
         lens: COLMAP's model with two focal lengths, and its parameters of distortion.
+        shift: of the principal point from the picture's middle, pixels.
 
     Returns:
         The scene; pictures and maps are in the distorted pixels.
@@ -157,7 +159,7 @@ def make_scene(
     cameras, maps, images, depths = [], [], [], []
     for azimuth, elevation in _arc(n_views, arc_deg):
         pose = _look_at(azimuth, elevation)
-        linear = [2.6 * size, 2.6 * size, size / 2 + 3.0, size / 2 - 2.0]
+        linear = [2.6 * size, 2.6 * size, size / 2 + shift[0], size / 2 + shift[1]]
         camera = Camera(lens[0], size, size, np.array([*linear, *lens[1]]), pose)
         points, mask = _trace(shape, camera)
         depths.append(np.where(mask, (points @ pose[2, :3]) + pose[2, 3], np.nan))
