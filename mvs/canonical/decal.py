@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from mvs.canonical.atlas import atlas_coords, atlas_normals, atlas_places
 from mvs.canonical.layouts import load_layout
+from mvs.canonical.pictures import MappedPicture
 from mvs.canonical.segments import sample_atlas
 from mvs.canonical.warp import smooth_map
 from mvs.network.crop import paste_cube_map
-from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
+from mvs.types import ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
 
 _GAMMA = 2.2
 # The template's normal at a decal is the mean over this part of its width.
@@ -28,6 +29,8 @@ _NORMAL_REACH = 0.35
 _TEXELS = 512
 # What is seen of the brightness: the full light is this quantile of it on the head.
 _FULL_LIGHT = 0.8
+# Of the sRGB primaries, ITU-R BT.709.
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 @dataclass(frozen=True)
@@ -196,15 +199,26 @@ def paint_picture(
     rows = np.flatnonzero(told[:, 3] > 0)
     if not len(rows):
         return painted
-    alpha = told[rows, 3] * options.opacity * _ramp(whole.confidence[whole.mask][rows], options.confidence)
+    sure = np.where(whole.mask, _ramp(whole.confidence, options.confidence), 0)
+    alpha = told[rows, 3] * options.opacity * sure[whole.mask][rows]
     alpha *= _ramp(atlas_places(coords[rows])[1], options.height)
     linear = _linear(image)
-    light = _light(linear, whole.mask, options)[whole.mask][rows]
+    light = _light(linear, sure, options)[whole.mask][rows]
     colors = _linear(told[rows, :3]) * light[:, None]
     y, x = (k[rows] for k in np.nonzero(whole.mask))
     mixed = linear[y, x] * (1 - alpha[:, None]) + colors * alpha[:, None]
     painted[y, x] = _bytes(mixed)
     return painted
+
+
+def paint_as_taken(
+    picture: MappedPicture, texture: Decal | AtlasTexture, options: PaintOptions | None = None
+) -> ByteArray:
+    """A picture with texture on it, in its pixels as taken; beside the texture it is unchanged."""
+    if picture.view is None or picture.view.camera.is_pinhole:
+        return paint_picture(picture.image, picture.cube_map, texture, options)
+    image, whole = picture.as_taken()
+    return paint_picture(image, whole, texture, options)
 
 
 def paint_vertices(
@@ -239,18 +253,19 @@ def _named(name: str) -> DoubleArray:
     raise ValueError(f"no place is called {name!r}; give u v w, a name of layout 68, or {names}")
 
 
-def _light(linear: FloatArray, mask: BoolArray, options: PaintOptions) -> FloatArray:
+def _light(linear: FloatArray, weight: FloatArray, options: PaintOptions) -> FloatArray:
     """(H, W) brightness of the light: smooth brightness of the head over that in full light."""
     import cv2
 
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    ys, xs = np.nonzero(mask)
+    if not weight.any():
+        return np.ones(weight.shape, np.float32)
+    luminance = linear @ np.array(_LUMINANCE, np.float32)
+    ys, xs = np.nonzero(weight)
     width = max(options.shading_width * float(max(np.ptp(ys), np.ptp(xs)) + 1), 0.5)
-    weight = mask.astype(np.float32)
     share = np.asarray(cv2.GaussianBlur(weight, (0, 0), width))
     smooth = np.asarray(cv2.GaussianBlur(luminance * weight, (0, 0), width))
     smooth = smooth / np.maximum(share, 1e-6)
-    full = max(float(np.quantile(smooth[mask], _FULL_LIGHT)), 1e-4)
+    full = max(float(np.quantile(smooth[weight > 0], _FULL_LIGHT)), 1e-4)
     return np.asarray(1 + options.shading * (smooth / full - 1), np.float32)
 
 
@@ -258,7 +273,7 @@ def _vertex_light(
     linear: FloatArray, coords: FloatArray, known: BoolArray, options: PaintOptions
 ) -> FloatArray:
     """(V,) as ``_light``, averaged over cells of the cube."""
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    luminance = linear @ np.array(_LUMINANCE, np.float32)
     if not known.any():
         return np.ones(len(coords), np.float32)
     cells = np.floor(coords / (2 * options.shading_width)).astype(np.int64)

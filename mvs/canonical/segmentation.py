@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from mvs.canonical.meshes import mean_of_neighbors
 from mvs.canonical.segments import Regions
 from mvs.canonical.warp import smooth_map
 from mvs.stages.views import map_from_image
@@ -131,7 +131,7 @@ def segment_vertices(
     """
     options = options or SegmentOptions()
     scores = regions.scores(coords)
-    neighbors = _neighbors(faces, len(coords))
+    neighbors = mean_of_neighbors(faces, len(coords))
     known = np.isfinite(coords).all(axis=1)
     for _ in range(2):
         scores = 0.5 * scores + 0.5 * (neighbors @ scores)
@@ -173,7 +173,7 @@ def _without_mesh_islands(
     graph = coo_matrix((np.ones(len(within)), within.T), (len(labels),) * 2)
     _, piece = connected_components(graph, directed=False)
     small = (np.bincount(piece) < share * known.sum())[piece] & known
-    neighbors = _neighbors(faces, len(labels))
+    neighbors = mean_of_neighbors(faces, len(labels))
     result = labels.copy()
     for _ in range(1000):
         # The rim of what is left takes what most of its kept neighbours have.
@@ -184,16 +184,3 @@ def _without_mesh_islands(
         result[rim] = votes[rim].argmax(axis=1)
         small = small & ~rim
     return result
-
-
-def _neighbors(faces: IntArray, n: int) -> npt.NDArray[np.float64]:
-    """(n, n) sparse: averages over each vertex's neighbours."""
-    from scipy.sparse import coo_matrix, diags
-
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    graph = coo_matrix((np.ones(len(ends)), ends.T), (n, n)).tocsr()
-    graph.data[:] = 1
-    degree = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1)
-    averages: npt.NDArray[np.float64] = diags(1 / degree) @ graph
-    return averages

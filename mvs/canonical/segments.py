@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from mvs.canonical.atlas import atlas_places
 from mvs.canonical.layouts import load_layout
 from mvs.canonical.parts import region_volume
 from mvs.canonical.regions import PAIRED, REGION_COLORS, REGIONS
-from mvs.types import ByteArray, DoubleArray, FloatArray
+from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
 # Places (N, 3) to memberships (N,) in [0, 1].
 Membership = Callable[[FloatArray], FloatArray]
@@ -234,7 +235,7 @@ def sample_atlas(picture: FloatArray, places: DoubleArray) -> FloatArray:
 
 def _base(split: bool) -> Callable[[FloatArray], FloatArray]:
     def scores(coords: FloatArray) -> FloatArray:
-        told = _between_voxels(region_volume(), coords)
+        told = _between_voxels(coords)
         if not split:
             return told
         left = _left(coords)
@@ -249,24 +250,39 @@ def _base(split: bool) -> Callable[[FloatArray], FloatArray]:
     return scores
 
 
-def _between_voxels(volume: ByteArray, coords: FloatArray) -> FloatArray:
-    """Memberships (N, K) at places (N, 3): cubic B-splines over the volume's labels.
+def _between_voxels(coords: FloatArray) -> FloatArray:
+    """Memberships (N, K) of the shipped regions at places (N, 3): cubic B-splines over the labels.
 
     Source: Unser, "Splines: a perfect fit for signal and image processing" (1999).
     """
+    volume = region_volume()
     size, n = len(volume), len(REGIONS)
-    at = np.clip(np.nan_to_num(coords), 0, 1) * size - 0.5
+    at = np.clip(np.nan_to_num(coords), 0, 1).astype(np.float64) * size - 0.5
     low = np.floor(at)
-    t = (at - low).astype(np.float64)
+    u, v, w = np.clip(low, 0, size - 1).astype(np.int64).T
+    total = np.eye(n, dtype=np.float32)[volume[u, v, w]]
+    mixed = np.flatnonzero(_mixed()[u, v, w])
+    t, low = (at - low)[mixed], low[mixed].astype(np.int64)
     spline = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    steps = [np.clip(low.astype(np.int64) + k, 0, size - 1) for k in (-1, 0, 1, 2)]
-    rows = np.arange(len(coords)) * n
-    total = np.zeros(len(coords) * n)
+    steps = [np.clip(low + k, 0, size - 1) for k in (-1, 0, 1, 2)]
+    rows = np.arange(len(mixed)) * n
+    votes = np.zeros(len(mixed) * n)
     for i, j, k in np.ndindex(4, 4, 4):
         weight = spline[i][:, 0] * spline[j][:, 1] * spline[k][:, 2] / 216
         label = volume[steps[i][:, 0], steps[j][:, 1], steps[k][:, 2]]
-        total += np.bincount(rows + label, weight, minlength=len(total))
-    return total.reshape(-1, n).astype(np.float32)
+        votes += np.bincount(rows + label, weight, minlength=len(votes))
+    total[mixed] = votes.reshape(-1, n)
+    return total
+
+
+@cache
+def _mixed() -> BoolArray:
+    """(S, S, S) bool: voxels whose neighbours up to two away have more than one label."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    volume = region_volume()
+    low = minimum_filter(volume, 5, mode="nearest")
+    return np.asarray(low != maximum_filter(volume, 5, mode="nearest"))
 
 
 def _shipped_names(split: bool) -> tuple[tuple[str, ...], ByteArray]:
@@ -316,4 +332,3 @@ def _nth_color(index: int, paint: Any) -> tuple[int, int, int]:
 
 def _colors(rows: Sequence[Sequence[int]]) -> ByteArray:
     return np.array(rows, np.uint8).reshape(-1, 3)
-

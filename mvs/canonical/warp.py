@@ -228,7 +228,9 @@ def _follow(a: _Surface, b: _Surface, options: WarpOptions) -> tuple[DoubleArray
     reach = _REACH_STEPS * b.step * max(options.smooth_px / 1.5, 1.0)
     layers = np.concatenate([pixels, np.where(known, gap, 0)[..., None]], axis=2)
     weight, wild = sure.astype(np.float32), _WILD_PX * max(b.step / a.step, 1.0)
-    smooth, _ = smooth_along(layers.astype(np.float32), weight, b.guide, options.smooth_px, reach, wild)
+    smooth, _ = smooth_along(
+        layers.astype(np.float32), weight, b.guide, options.smooth_px, reach, wild
+    )
     # The share that was found is no matter of confidence.
     one = known.astype(np.float32)
     _, support = smooth_along(one[..., None], one, b.guide, options.smooth_px, reach)

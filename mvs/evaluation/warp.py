@@ -1,4 +1,4 @@
-"""How far dense warps between a capture's views land from the truth, and regions from person to person.
+"""How far warps between a capture's views land from the truth, and how regions and queries hold.
 
 Points spread over the true surface that two views both see: the flow from the one to the other is
 read at a point's pixel and compared with the point's pixel in the other.
@@ -12,17 +12,18 @@ from itertools import permutations
 
 import numpy as np
 
-from mvs.canonical.parts import region_of
+from mvs.canonical.landmarks import find_landmarks
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.segments import shipped_regions
 from mvs.canonical.segmentation import SegmentOptions, segment_map
 from mvs.canonical.warp import WarpOptions, warp_flow
 from mvs.evaluation.follow import view_angles
+from mvs.evaluation.landmarks import read_landmark_truth
 from mvs.evaluation.parts import FINER, select_part
 from mvs.evaluation.truth import SurfacePoints, Truth
 from mvs.stages.embed import EmbeddedViews
 from mvs.stages.views import map_from_image
-from mvs.types import BoolArray, CubeMap, DoubleArray
+from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray
 
 _PICTURE = 512.0
 _MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
@@ -93,6 +94,23 @@ class RegionFigures:
     iou: float
 
 
+@dataclass(frozen=True)
+class LandmarkQuery:
+    """One person's landmarks found on another by query.
+
+    Attributes:
+        n: visible landmarks over all views.
+        found: share of them that got a place.
+        median_px: median error, pixels of a picture 512 wide.
+        p90_px: its 90th percentile.
+    """
+
+    n: int
+    found: float
+    median_px: float
+    p90_px: float
+
+
 def warp_figures(
     truth: Truth,
     embedded: EmbeddedViews,
@@ -127,7 +145,9 @@ def warp_figures(
     return tuple(figures)
 
 
-def region_figures(truth: Truth, embedded: EmbeddedViews, n_points: int = 20_000) -> tuple[RegionFigures, ...]:
+def region_figures(
+    truth: Truth, embedded: EmbeddedViews, n_points: int = 20_000
+) -> tuple[RegionFigures, ...]:
     """Compare the regions of pixels with those of the true surface there.
 
     The truth is the shipped regions at the true cube coordinate, so that the same place of two
@@ -143,7 +163,7 @@ def region_figures(truth: Truth, embedded: EmbeddedViews, n_points: int = 20_000
     """
     points = truth.sample(n_points)
     regions = shipped_regions()
-    true = region_of(points.coords)
+    true = regions.labels(points.coords)
     told, wanted = [], []
     for view, camera, cube_map in zip(
         truth.capture.views, embedded.cameras, embedded.cube_maps, strict=True
@@ -161,6 +181,60 @@ def region_figures(truth: Truth, embedded: EmbeddedViews, n_points: int = 20_000
             n = int((expected == index).sum())
             figures.append(RegionFigures(name, n, float(both.sum() / either.sum())))
     return tuple(figures)
+
+
+def landmark_queries(
+    first: tuple[Truth, EmbeddedViews], second: tuple[Truth, EmbeddedViews]
+) -> LandmarkQuery:
+    """Look up what one person's maps say of its landmarks on another person.
+
+    A landmark's query is the median of the coordinates that the first person's views have at its
+    true pixels; the truth is the second person's own landmark. Both captures hold
+    ``gt/landmarks.json``.
+
+    Args:
+        first: truth and views of the person whose landmarks are asked for.
+        second: the same of the person on whom they are found.
+
+    Raises:
+        CaptureError: if a capture has no landmarks.
+    """
+    queries = _queries(*first)
+    truth, embedded = second
+    positions, visible = read_landmark_truth(truth.capture)
+    errors = []
+    for view, camera, cube_map in zip(
+        truth.capture.views, embedded.cameras, embedded.cube_maps, strict=True
+    ):
+        seen = visible.get(view.name, np.zeros(len(positions), np.bool_))
+        seen = seen & np.isfinite(queries).all(axis=1)
+        found = find_landmarks(cube_map, queries[seen].astype(np.float32)).pixels
+        off = np.linalg.norm(found - camera.project(positions[seen])[0], axis=1)
+        errors.append(off * _PICTURE / camera.width)
+    every = np.concatenate(errors)
+    known = every[np.isfinite(every)]
+    if not len(known):
+        return LandmarkQuery(len(every), 0.0, float("nan"), float("nan"))
+    share = len(known) / len(every)
+    return LandmarkQuery(len(every), share, *np.percentile(known, [50, 90]).tolist())
+
+
+def _queries(truth: Truth, embedded: EmbeddedViews) -> DoubleArray:
+    """(68, 3) medians over the views of the coordinates at the true landmarks; NaN unseen."""
+    positions, visible = read_landmark_truth(truth.capture)
+    told = np.full((len(embedded.cameras), len(positions), 3), np.nan)
+    for index, view in enumerate(truth.capture.views):
+        cube_map = embedded.cube_maps[index]
+        coords = np.where(cube_map.mask[..., None], cube_map.coords, np.nan).astype(np.float32)
+        seen = visible.get(view.name, np.zeros(len(positions), np.bool_))
+        pixels = embedded.cameras[index].project(positions[seen])[0]
+        to_map = map_from_image(cube_map)
+        told[index, seen] = _bilinear(coords, pixels @ to_map[:, :2].T + to_map[:, 2])
+    known = np.isfinite(told).all(axis=2)
+    rows = [
+        np.median(told[k, i], axis=0) if k.any() else [np.nan] * 3 for i, k in enumerate(known.T)
+    ]
+    return np.array(rows)
 
 
 def _pairs(
@@ -198,9 +272,7 @@ def _errors(
     return rows, np.column_stack(scaled)
 
 
-def _figures(
-    where: tuple[str, float, int], errors: DoubleArray, unit: float
-) -> WarpFigures:
+def _figures(where: tuple[str, float, int], errors: DoubleArray, unit: float) -> WarpFigures:
     valid = np.isfinite(errors[:, 0])
     pixels, lengths = (errors[valid] if valid.any() else np.full((1, 2), np.nan)).T
     return WarpFigures(
@@ -213,7 +285,7 @@ def _figures(
     )
 
 
-def _bilinear(field: np.ndarray[tuple[int, ...], np.dtype[np.float32]], at: DoubleArray) -> DoubleArray:
+def _bilinear(field: FloatArray, at: DoubleArray) -> DoubleArray:
     """(N, C) values at pixels (N, 2); NaN beside the field or next to a pixel without a value."""
     height, width = field.shape[:2]
     place = at - 0.5
@@ -226,7 +298,7 @@ def _bilinear(field: np.ndarray[tuple[int, ...], np.dtype[np.float32]], at: Doub
     return np.where(inside[:, None], top * (1 - fy) + bottom * fy, np.nan)
 
 
-def _look_up(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], cube_map: CubeMap, pixels: DoubleArray) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _look_up(labels: ByteArray, cube_map: CubeMap, pixels: DoubleArray) -> ByteArray:
     """Labels (N,) of the map's pixels that pixels (N, 2) of its picture fall into; 0 beside it."""
     to_map = map_from_image(cube_map)
     column, row = np.floor(pixels @ to_map[:, :2].T + to_map[:, 2]).astype(np.int64).T
