@@ -45,7 +45,7 @@ def atlas_normals(size: int) -> FloatArray:
     normals = _picture(vertex_normals(head.coords, head.faces), size).copy()
     normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
     normals.setflags(write=False)
-    return normals
+    return np.asarray(normals, np.float32)
 
 
 def atlas_places(coords: FloatArray) -> tuple[DoubleArray, FloatArray]:
@@ -58,7 +58,8 @@ def atlas_places(coords: FloatArray) -> tuple[DoubleArray, FloatArray]:
         (N, 2) float64 x to the right and y down in [0, 1], NaN where a coordinate is no number, and
         (N,) float32 height above the template along its normal, negative below.
     """
-    coords = np.ascontiguousarray(coords, np.float32)
+    # Copies: kernels would be compiled anew for arrays that are read only.
+    coords = np.array(coords, np.float32, order="C")
     picture, cells, grid = _lookup()
     start = nearest(grid, coords).index
     known = start >= 0
@@ -75,7 +76,7 @@ def atlas_places(coords: FloatArray) -> tuple[DoubleArray, FloatArray]:
 
 @cache
 def _lookup() -> tuple[FloatArray, BoolArray, PointGrid]:
-    picture = atlas_coords(_SIZE)
+    picture = atlas_coords(_SIZE).copy()
     cells = usable_cells(picture, np.ones((_SIZE, _SIZE), np.bool_), _MAX_EDGE)
     return picture, cells, build_grid(np.ascontiguousarray(picture.reshape(-1, 3)))
 

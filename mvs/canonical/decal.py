@@ -20,7 +20,7 @@ from mvs.canonical.pictures import MappedPicture
 from mvs.canonical.segments import sample_atlas
 from mvs.canonical.warp import smooth_map
 from mvs.network.crop import paste_cube_map
-from mvs.types import ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
+from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, IntArray
 
 _GAMMA = 2.2
 # The template's normal at a decal is the mean over this part of its width.
@@ -169,7 +169,7 @@ def decal_place(at: tuple[str, ...]) -> DoubleArray:
     else:
         raise ValueError(f"a place is a name or three numbers u v w, got {' '.join(at)!r}")
     places = atlas_places(place[None].astype(np.float32))[0]
-    return sample_atlas(atlas_coords(_TEXELS), places)[0].astype(np.float64)
+    return np.asarray(sample_atlas(atlas_coords(_TEXELS), places)[0], np.float64)
 
 
 def paint_picture(
@@ -230,7 +230,7 @@ def paint_vertices(
 ) -> ByteArray:
     """Put texture onto a mesh's vertices: colours (V, 3) uint8 of vertices at coords (V, 3)."""
     options = options or PaintOptions()
-    known = np.isfinite(coords).all(axis=1)
+    known = np.asarray(np.isfinite(coords).all(axis=1))
     places = np.where(known[:, None], coords, 0).astype(np.float32)
     edges = coords[faces[:, 0]] - coords[faces[:, 1]]
     lengths = np.linalg.norm(edges, axis=1)
@@ -248,7 +248,7 @@ def _named(name: str) -> DoubleArray:
     for layout in ("named", "68"):
         found = load_layout(layout)
         if name in found.names:
-            return found.positions[found.names.index(name)].astype(np.float64)
+            return np.asarray(found.positions[found.names.index(name)], np.float64)
     names = ", ".join(load_layout("named").names)
     raise ValueError(f"no place is called {name!r}; give u v w, a name of layout 68, or {names}")
 
@@ -301,7 +301,7 @@ def _shrunk(texture: ByteArray, texels: float) -> FloatArray:
     """(h, w, 4) float32 in [0, 1] with about one texel where there were ``texels``."""
     import cv2
 
-    values = _premultiplied(texture.astype(np.float32) / 255)
+    values = _premultiplied(np.asarray(texture / 255, np.float32))
     if texels > 1:
         height, width = texture.shape[:2]
         size = (max(2, round(width / texels)), max(2, round(height / texels)))

@@ -195,7 +195,7 @@ def _mark(
 
     drawn = picture.copy()
     for (x, y), is_hollow in zip(places, hollow, strict=True):
-        at = (int(round((x - 0.5) * 16)), int(round((y - 0.5) * 16)))
+        at = (round((x - 0.5) * 16), round((y - 0.5) * 16))
         radius = 16 * 3 if len(names) <= 200 else 16
         cv2.circle(drawn, at, radius, _DOT, 1 if is_hollow else -1, cv2.LINE_AA, 4)
     if len(names) <= _MAX_NAMES:

@@ -59,6 +59,6 @@ def _distorted(labels: ByteArray, picture: MappedPicture) -> ByteArray:
         return labels
     mapping = distortion_map(picture.view.camera)
     height, width = labels.shape
-    inside = ((mapping >= 0) & (mapping < [width, height])).all(axis=2)
+    inside = np.asarray(((mapping >= 0) & (mapping < [width, height])).all(axis=2))
     column, row = np.where(inside[..., None], mapping, 0).astype(np.int64).transpose(2, 0, 1)
     return np.where(inside, labels[row, column], 0).astype(np.uint8)

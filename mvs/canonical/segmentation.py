@@ -132,7 +132,7 @@ def segment_vertices(
     options = options or SegmentOptions()
     scores = regions.scores(coords)
     neighbors = mean_of_neighbors(faces, len(coords))
-    known = np.isfinite(coords).all(axis=1)
+    known = np.asarray(np.isfinite(coords).all(axis=1))
     for _ in range(2):
         scores = 0.5 * scores + 0.5 * (neighbors @ scores)
     labels = np.where(known, scores.argmax(axis=1), 0).astype(np.uint8)

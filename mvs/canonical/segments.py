@@ -101,7 +101,7 @@ class Regions:
 
     def labels(self, coords: FloatArray) -> ByteArray:
         """Labels (N,) of places (N, 3)."""
-        return self.scores(coords).argmax(axis=1).astype(np.uint8)
+        return np.asarray(self.scores(coords).argmax(axis=1), np.uint8)
 
 
 def shipped_regions(split: bool = False) -> Regions:
@@ -186,7 +186,7 @@ def _membership(shape: str, value: Any, picture: ByteArray | None) -> Membership
 
 def _outline(corners: Sequence[Any]) -> DoubleArray:
     """A polygon in the atlas (x, y down) along the head between landmarks or places."""
-    known = {}
+    known: dict[str, DoubleArray] = {}
     for layout in ("68", "named"):
         found = load_layout(layout)
         known |= dict(zip(found.names, found.positions.astype(np.float64), strict=True))
@@ -216,7 +216,9 @@ def _of_picture(drawn: FloatArray) -> Membership:
     """Membership of what is drawn over the atlas (h, w), with soft borders."""
     import cv2
 
-    blurred = np.asarray(cv2.GaussianBlur(drawn, (0, 0), _BLUR * len(drawn) / _TEXELS + 1e-3))
+    blurred = np.asarray(
+        cv2.GaussianBlur(drawn, (0, 0), _BLUR * len(drawn) / _TEXELS + 1e-3), np.float32
+    )
     return lambda coords: sample_atlas(blurred[..., None], atlas_places(coords)[0])[:, 0]
 
 
@@ -229,8 +231,8 @@ def sample_atlas(picture: FloatArray, places: DoubleArray) -> FloatArray:
     right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
     top = picture[y, x] * (1 - fx) + picture[y, right] * fx
     bottom = picture[below, x] * (1 - fx) + picture[below, right] * fx
-    known = np.isfinite(places).all(axis=1)[:, None]
-    return np.asarray(np.where(known, top * (1 - fy) + bottom * fy, 0), np.float32)
+    known = np.asarray(np.isfinite(places).all(axis=1))
+    return np.asarray(np.where(known[:, None], top * (1 - fy) + bottom * fy, 0), np.float32)
 
 
 def _base(split: bool) -> Callable[[FloatArray], FloatArray]:
@@ -245,7 +247,7 @@ def _base(split: bool) -> Callable[[FloatArray], FloatArray]:
                 layers += [told[:, index] * left, told[:, index] * (1 - left)]
             else:
                 layers.append(told[:, index])
-        return np.stack(layers, axis=1)
+        return np.asarray(np.stack(layers, axis=1), np.float32)
 
     return scores
 

@@ -1,4 +1,4 @@
-"""A capture's colours gathered over the template's atlas: the same texel is the same place of anyone.
+"""A capture's colours over the template's atlas: the same texel is the same place of anyone.
 
 Without geometry each texel's place is looked up in every view's cube map; with a mesh, the mesh is
 laid over the atlas by its own cube coordinates, and each texel is projected from it into the views
@@ -336,11 +336,11 @@ def _mean(layers: Sequence[Layer], weights: Sequence[FloatArray], gains: DoubleA
     for layer, weight, gain in zip(layers, weights, gains, strict=True):
         total += weight
         colors += weight[..., None] * _bright(layer, gain)
-    return colors / np.maximum(total, 1e-12)[..., None]
+    return np.asarray(colors / np.maximum(total, 1e-12)[..., None], np.float32)
 
 
 def _bright(layer: Layer, gain: DoubleArray) -> FloatArray:
-    return layer.colors * gain.astype(np.float32)
+    return np.asarray(layer.colors * gain, np.float32)
 
 
 def _areas(pixels: FloatArray) -> FloatArray:
@@ -364,7 +364,7 @@ def _sample(image: ByteArray, pixels: FloatArray) -> ByteArray:
 def _smooth_coords(mesh: CubeMesh) -> FloatArray:
     """A mesh's coordinates averaged over neighbours, so that it does not fold in the atlas."""
     average = mean_of_neighbors(mesh.faces, len(mesh.coords))
-    known = np.isfinite(mesh.coords).all(axis=1)
+    known = np.asarray(np.isfinite(mesh.coords).all(axis=1))
     coords = np.where(known[:, None], mesh.coords, 0).astype(np.float64)
     weight = known.astype(np.float64)
     for _ in range(_SMOOTH_ROUNDS):

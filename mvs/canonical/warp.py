@@ -26,6 +26,8 @@ _MAX_SHIFT = 4.0
 _REACH_STEPS = 4.0
 # Errors of more pixels than this are no longer believed when a flow is made smooth.
 _WILD_PX = 1.5
+# The rim of what is valid is evened out over this width, pixels of the map.
+_RIM_BLUR = 1.5
 # Blur per step of a picture that is shrunk, in pixels of it.
 _SHRINK_BLUR = 0.5
 
@@ -122,7 +124,7 @@ def warp_flow(map_a: CubeMap, map_b: CubeMap, options: WarpOptions | None = None
     y, x = np.mgrid[: b.valid.shape[0], : b.valid.shape[1]] + 0.5
     roundtrip = np.linalg.norm(returned - np.stack([x, y], axis=2), axis=2)
     with np.errstate(invalid="ignore"):
-        valid = np.asarray(roundtrip <= options.max_roundtrip_px)
+        valid = _even_out(roundtrip, b.valid, options.max_roundtrip_px)
         agree = np.exp(-0.5 * (roundtrip / (0.4 * options.max_roundtrip_px)) ** 2)
         near = np.exp(-0.5 * (gap / options.max_gap) ** 2)
     sure = np.minimum(b.confidence, _sample(a.confidence[..., None], onward)[..., 0]) * agree * near
@@ -254,6 +256,16 @@ def _sample(values: DoubleArray | FloatArray, pixels: DoubleArray) -> DoubleArra
         for k in range(values.shape[2])
     ]
     return np.stack([np.asarray(layer, np.float64) for layer in layers], axis=2)
+
+
+def _even_out(roundtrip: DoubleArray, head: BoolArray, bound: float) -> BoolArray:
+    """Pixels whose way there and back ends near, with an even rim and without pinholes."""
+    import cv2
+
+    near = np.asarray(roundtrip <= bound)
+    share = np.asarray(cv2.GaussianBlur(near.astype(np.float32), (0, 0), _RIM_BLUR))
+    possible = np.asarray(cv2.GaussianBlur(head.astype(np.float32), (0, 0), _RIM_BLUR))
+    return np.asarray(head & (roundtrip <= 2 * bound) & (share >= 0.5 * possible))
 
 
 def _shrink(flow: Flow) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -75,5 +76,5 @@ def _draw_source(options: Options, source: Path) -> None:
     write_picture(options.output / "cube.png", draw_cube(chosen))
     write_picture(options.output / "uvw.png", stack_rows([draw_uvw(p) for p in chosen]))
     if len(chosen) > 1:
-        rows = [draw_matches(a, b) for a, b in zip(chosen, chosen[1:], strict=False)]
+        rows = [draw_matches(a, b) for a, b in itertools.pairwise(chosen)]
         write_picture(options.output / "matches.png", stack_rows(rows))

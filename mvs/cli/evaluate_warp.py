@@ -78,15 +78,15 @@ def _print(
     from mvs.cli.show import table
 
     header = ("part", "angle", "pairs", "points", "found", "median px", "p90 px", "median mm")
-    rows = [
-        (w.part, f"{w.angle_deg:g}", str(w.n_pairs), str(w.n), f"{w.found:.1%}")
-        + (f"{w.median_px:.2f}", f"{w.p90_px:.2f}", f"{w.median_mm:.2f}")
-        for w in warps
-    ]
+    rows = []
+    for w in warps:
+        errors = (f"{w.median_px:.2f}", f"{w.p90_px:.2f}", f"{w.median_mm:.2f}")
+        counts = (f"{w.angle_deg:g}", str(w.n_pairs), str(w.n), f"{w.found:.1%}")
+        rows.append((w.part, *counts, *errors))
     table("warps from view to view, pixels of a picture 512 wide", header, rows)
-    rows = [(r.region, str(r.n), f"{r.iou:.3f}") for r in regions]
-    table("regions against those of the true places", ("region", "points", "IoU"), rows)
+    shares = [(r.region, str(r.n), f"{r.iou:.3f}") for r in regions]
+    table("regions against those of the true places", ("region", "points", "IoU"), shares)
     if queries is not None:
-        rows = [("landmarks, views", f"{queries.n}"), ("found", f"{queries.found:.1%}")]
-        rows += [("median px", f"{queries.median_px:.2f}"), ("p90 px", f"{queries.p90_px:.2f}")]
-        table("the first person's landmarks, found on the other by query", ("", ""), rows)
+        lines = [("landmarks, views", f"{queries.n}"), ("found", f"{queries.found:.1%}")]
+        lines += [("median px", f"{queries.median_px:.2f}"), ("p90 px", f"{queries.p90_px:.2f}")]
+        table("the first person's landmarks, found on the other by query", ("", ""), lines)

@@ -14,8 +14,8 @@ import numpy as np
 
 from mvs.canonical.landmarks import find_landmarks
 from mvs.canonical.regions import REGIONS
-from mvs.canonical.segments import shipped_regions
 from mvs.canonical.segmentation import SegmentOptions, segment_map
+from mvs.canonical.segments import shipped_regions
 from mvs.canonical.warp import WarpOptions, warp_flow
 from mvs.evaluation.follow import view_angles
 from mvs.evaluation.landmarks import read_landmark_truth
@@ -290,7 +290,7 @@ def _bilinear(field: FloatArray, at: DoubleArray) -> DoubleArray:
     height, width = field.shape[:2]
     place = at - 0.5
     low = np.floor(place).astype(np.int64)
-    inside = ((low >= 0) & (low < [width - 1, height - 1])).all(axis=1)
+    inside = np.asarray(((low >= 0) & (low < [width - 1, height - 1])).all(axis=1))
     x, y = np.where(inside[:, None], low, 0).T
     fx, fy = (place - low).T[:, :, None]
     top = field[y, x] * (1 - fx) + field[y, x + 1] * fx
