@@ -88,7 +88,7 @@ def _picture(values: FloatArray, size: int) -> FloatArray:
     head = load_template()
     faces, weights = _texels(size)
     drawn = np.einsum("hwk,hwkc->hwc", weights, values[head.faces[faces]], dtype=np.float64)
-    result = drawn.astype(np.float32)
+    result: FloatArray = drawn.astype(np.float32)
     result.setflags(write=False)
     return result
 

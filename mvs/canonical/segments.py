@@ -274,7 +274,7 @@ def _between_voxels(coords: FloatArray) -> FloatArray:
         label = volume[steps[i][:, 0], steps[j][:, 1], steps[k][:, 2]]
         votes += np.bincount(rows + label, weight, minlength=len(votes))
     total[mixed] = votes.reshape(-1, n)
-    return total
+    return np.asarray(total, np.float32)
 
 
 @cache
