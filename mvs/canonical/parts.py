@@ -41,7 +41,7 @@ def region_of(coords: FloatArray) -> ByteArray:
     """
     if coords.ndim != 2 or coords.shape[1] != 3:
         raise ValueError(f"coords must be (N, 3), got {coords.shape}")
-    return look_up(_volume(), coords)
+    return look_up(region_volume(), coords)
 
 
 def segment(cube_map: CubeMap) -> ByteArray:
@@ -118,7 +118,7 @@ def _voxels(coords: npt.NDArray[np.floating], size: int) -> IntArray:
 
 
 @cache
-def _volume() -> ByteArray:
+def region_volume() -> ByteArray:
     """The shipped volume."""
     with np.load(_SHIPPED, allow_pickle=False) as data:
         if tuple(data["regions"].tolist()) != REGIONS:

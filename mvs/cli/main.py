@@ -25,22 +25,38 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
-    "calib convert": Command(
-        "mvs.cli.calib_convert", "write a capture with its cameras in another program's format"
+    "calib photos": Command(
+        "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
     ),
     "calib inspect": Command(
         "mvs.cli.calib_inspect", "say what a capture is and what will hurt: table, JSON, picture"
     ),
+    "calib convert": Command(
+        "mvs.cli.calib_convert", "write a capture with its cameras in another program's format"
+    ),
     "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
     "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
+    "canonical warp": Command(
+        "mvs.cli.canonical_warp", "one picture of a head in the geometry of another"
+    ),
+    "canonical segment": Command(
+        "mvs.cli.canonical_segment", "regions of pictures and meshes, in any layout"
+    ),
+    "canonical decal": Command("mvs.cli.canonical_decal", "put texture onto pictures and meshes"),
+    "canonical texture": Command(
+        "mvs.cli.canonical_texture", "a head's colours over the template's atlas"
+    ),
+    "canonical show": Command(
+        "mvs.cli.canonical_show", "draw the template, and pictures in the cube"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
     "evaluate embedder": Command(
         "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
     ),
-    "calib photos": Command(
-        "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
+    "evaluate warp": Command(
+        "mvs.cli.evaluate_warp", "measure warps and regions against a capture's ground truth"
     ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"

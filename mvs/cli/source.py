@@ -27,16 +27,10 @@ def _usable_cores() -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedderOptions:
-    """A capture and what embeds it.
+class NetworkOptions:
+    """What embeds pictures.
 
     Attributes:
-        capture: folder with images/ and a camera file (a COLMAP model in sparse/0), or the file.
-        format: of the camera file, if it shall not be found out.
-        images: folder of the pictures, if not images/ in the capture.
-        masks: folder of the masks (<image name>.png; 0 is ignored; of soft masks what is at least
-            half of white is kept), if not masks/ in the capture; alpha of the pictures counts too.
-            Masks that nearly all look inverted are refused.
         embedder: compact (shipped), densemarks (fetch it first), precomputed (needs --cube-maps),
             or, to reconstruct what is no head, none.
         weights: weights of the embedder's network, if not its own.
@@ -45,25 +39,11 @@ class EmbedderOptions:
         quiet: print nothing but errors.
     """
 
-    capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
-    format: FormatName | None = None
-    images: Path | None = None
-    masks: Path | None = None
     embedder: Literal["compact", "densemarks", "precomputed", "none"] = "compact"
     weights: Path | None = None
     cube_maps: Path | None = None
     threads: int = min(_usable_cores(), 16)
     quiet: bool = False
-
-    def load_capture(self) -> Capture:
-        """The capture named.
-
-        Raises:
-            CaptureError: if it cannot be used.
-        """
-        from calib.formats import read_capture
-
-        return read_capture(self.capture, self.images, self.masks, self.format)
 
     def load_embedder(self) -> Embedder:
         """The embedder named, with the number of threads set.
@@ -91,6 +71,35 @@ class EmbedderOptions:
         limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
         numba.set_num_threads(min(self.threads, limit))
         cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderOptions(NetworkOptions):
+    """A capture and what embeds it.
+
+    Attributes:
+        capture: folder with images/ and a camera file (a COLMAP model in sparse/0), or the file.
+        format: of the camera file, if it shall not be found out.
+        images: folder of the pictures, if not images/ in the capture.
+        masks: folder of the masks (<image name>.png; 0 is ignored; of soft masks what is at least
+            half of white is kept), if not masks/ in the capture; alpha of the pictures counts too.
+            Masks that nearly all look inverted are refused.
+    """
+
+    capture: Annotated[Positional[Path], arg(metavar="CAPTURE")]
+    format: FormatName | None = None
+    images: Path | None = None
+    masks: Path | None = None
+
+    def load_capture(self) -> Capture:
+        """The capture named.
+
+        Raises:
+            CaptureError: if it cannot be used.
+        """
+        from calib.formats import read_capture
+
+        return read_capture(self.capture, self.images, self.masks, self.format)
 
 
 @dataclass(frozen=True, kw_only=True)

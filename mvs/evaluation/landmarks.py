@@ -202,6 +202,15 @@ def read_pts(path: Path) -> DoubleArray:
     return points
 
 
+def read_landmark_truth(capture: Capture) -> tuple[DoubleArray, dict[str, BoolArray]]:
+    """A capture's true landmarks: positions (68, 3), world, and by view which (68,) it sees.
+
+    Raises:
+        CaptureError: if ``gt/landmarks.json`` is absent or cannot be used.
+    """
+    return _read_truth(capture.path / "gt" / "landmarks.json")
+
+
 def _read_truth(path: Path) -> tuple[DoubleArray, dict[str, BoolArray]]:
     """Positions (68, 3) and which of them each view sees."""
     remedy = "restore the ground truth"

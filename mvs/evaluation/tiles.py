@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mvs.canonical.landmarks import find_landmarks, landmark_positions
 from mvs.canonical.parts import segment
+from mvs.canonical.regions import REGION_COLORS
 from mvs.network.crop import sample_region
 from mvs.stages.views import map_from_image, picture_pixels
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray, Square
@@ -18,14 +19,7 @@ BLANK = np.array([40, 40, 44], np.uint8)
 BLACK = (0, 0, 0)
 _WHITE, _SEEN, _GUESSED, _OUTLINE = (255, 255, 255), (60, 255, 60), (255, 60, 60), (255, 220, 0)
 # One per entry of ``mvs.canonical.regions.REGIONS``.
-PART_COLORS = np.array(
-    [
-        *((40, 40, 44), (230, 180, 150), (120, 70, 30), (80, 170, 255), (255, 140, 60)),
-        *((230, 60, 90), (130, 20, 50), (190, 120, 230), (90, 80, 60), (150, 200, 120)),
-        *((90, 110, 140), (60, 140, 140), (250, 230, 80)),
-    ],
-    np.uint8,
-)
+PART_COLORS = np.array(REGION_COLORS, np.uint8)
 
 
 @dataclass(frozen=True)

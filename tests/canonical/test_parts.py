@@ -131,13 +131,13 @@ def test_a_volume_of_other_regions_is_refused(tmp_path, monkeypatch):
     volume = build_region_volume([ball()], 8)
     write_region_volume(path, volume)
     monkeypatch.setattr(parts, "_SHIPPED", path)
-    parts._volume.cache_clear()
+    parts.region_volume.cache_clear()
     try:
         places, _ = ball(100)
         np.testing.assert_array_equal(region_of(places), look_up(volume, places))
-        parts._volume.cache_clear()
+        parts.region_volume.cache_clear()
         np.savez(path, labels=volume, regions=np.array(REGIONS[::-1]))
         with pytest.raises(ValueError, match="made for other regions"):
             region_of(places)
     finally:
-        parts._volume.cache_clear()
+        parts.region_volume.cache_clear()
