@@ -31,7 +31,7 @@ _MAX_NAMES = 40
 _GAP = 6
 
 
-def draw_template(regions: Regions, layout: Layout, size: int = 640) -> ByteArray:
+def draw_template(regions: Regions, layout: Layout, size: int = 480) -> ByteArray:
     """The template from the front, its left side and behind, with regions and named points.
 
     Args:
@@ -49,8 +49,7 @@ def draw_template(regions: Regions, layout: Layout, size: int = 640) -> ByteArra
 def draw_atlas(regions: Regions, layout: Layout, size: int = 1024) -> ByteArray:
     """The atlas (size, size, 3) with regions, lines of the cube every twentieth, and points."""
     coords = atlas_coords(size)
-    labels = regions.labels(coords.reshape(-1, 3)).reshape(size, size)
-    drawn = regions.colors[labels].astype(np.float32)
+    drawn = regions.colors[_atlas_labels(regions, size)].astype(np.float32)
     steps = np.floor(coords * 20)
     lines = np.zeros((size, size), np.bool_)
     for axis in (0, 1):
@@ -151,6 +150,20 @@ def write_picture(path: Path, picture: ByteArray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(data.tobytes())
+
+
+def _atlas_labels(regions: Regions, size: int) -> ByteArray:
+    """(size, size) labels over the atlas, from memberships at a third of the resolution."""
+    import cv2
+
+    coarse = max(size // 3, 2)
+    scores = regions.scores(atlas_coords(coarse).reshape(-1, 3)).reshape(coarse, coarse, -1)
+    labels, best = np.zeros((size, size), np.uint8), np.zeros((size, size), np.float32)
+    for index in np.flatnonzero(scores.any(axis=(0, 1))):
+        layer = np.asarray(cv2.resize(np.ascontiguousarray(scores[..., index]), (size, size)))
+        labels[layer > best] = index
+        best = np.maximum(best, layer)
+    return labels
 
 
 def _draw_side(

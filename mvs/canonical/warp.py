@@ -19,7 +19,7 @@ from mvs.stages.views import cube_per_pixel
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray
 
 # Longest edge of a cell of four pixels that lies on one surface, in steps between pixels.
-_MAX_EDGE_STEPS = 5.0
+_MAX_EDGE_STEPS = 8.0
 # How far the place may be from the nearest pixel, pixels of the map.
 _MAX_SHIFT = 4.0
 # Places count as neighbours on the surface up to about this many steps between pixels.

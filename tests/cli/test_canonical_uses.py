@@ -95,12 +95,9 @@ def test_texture_with_and_without_a_mesh(capfd, place):
     assert "far.ply: no view of the capture sees the mesh" in said
 
 
-def test_show_with_and_without_a_source(capfd, place):
-    assert run(capfd, place, "show", "--output", "@/show") == (0, "")
-    first = (place / "show" / "template.png").read_bytes()
+def test_show(capfd, place):
     assert run(capfd, place, "show", "@/capture", "--output", "@/show", *MAPS) == (0, "")
-    assert (place / "show" / "template.png").read_bytes() == first
-    for name in ("atlas", "cube", "uvw", "matches"):
+    for name in ("template", "atlas", "cube", "uvw", "matches"):
         assert (place / "show" / f"{name}.png").stat().st_size > 1000
 
 
