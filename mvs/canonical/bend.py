@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mvs.canonical.surface import neighbor_means
+from mvs.canonical.surface import neighbor_means, unique_pairs
 from mvs.types import DoubleArray, IntArray
 
 _MIN_COTANGENT, _MAX_COTANGENT = 0.02, 5.0
@@ -61,18 +61,21 @@ class Bender:
         rest: (V, 3) float64.
         faces: (F, 3) int32.
         areas: (V,) of the rest shape, a third of the faces'.
+        cotangent: (V, V) sparse Laplacian, positive.
+        laplacian: (V, V) sparse, the same by area.
+        curvature: (V, 3) the Laplacian of the rest shape.
+        means: (V, V) sparse, takes means over neighbours.
     """
 
     def __init__(self, rest: DoubleArray, faces: IntArray) -> None:
         from scipy.sparse import diags
 
         self.rest, self.faces = rest, faces
-        laplacian, self.areas = _laplacian(rest, faces)
-        self._laplacian = (diags(1 / self.areas) @ laplacian).tocsr()
-        self._curvature = self._laplacian @ rest
+        self.cotangent, self.areas = _laplacian(rest, faces)
+        self.laplacian = (diags(1 / self.areas) @ self.cotangent).tocsr()
+        self.curvature = self.laplacian @ rest
         self.means = neighbor_means(faces, len(rest))
-        ends = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-        self._edges = np.unique(np.concatenate([ends, ends[:, ::-1]]), axis=0)
+        self._edges = unique_pairs(faces[:, [0, 1, 1, 2, 2, 0, 1, 0, 2, 1, 0, 2]].reshape(-1, 2))[0]
 
     def turns(self, shape: DoubleArray) -> LocalTurns:
         """The similarity around every vertex that takes the rest to a shape (V, 3)."""
@@ -92,7 +95,7 @@ class Bender:
         # Of a flat patch the third strength is nothing, so its sign does no harm.
         return LocalTurns(rotation, (strength * sign).sum(axis=1) / sums[:, 9])
 
-    def system(self, length: float, stiffer: DoubleArray, pulls: Pulls) -> Any:
+    def system(self, length: float, stiffer: DoubleArray, pulls: Pulls) -> System:
         """The equations for vertices bent with a stiffness.
 
         Args:
@@ -100,42 +103,49 @@ class Bender:
             stiffer: (V,) B above.
             pulls: whose weights are those of the solutions to come, roughly.
         """
-        from scipy.sparse import diags
-
-        L = self._laplacian
-        bending = length**4 * (L.T @ diags(self.areas * stiffer) @ L)
-        return _System(self, bending.tocsr(), (length**4 * self.areas * stiffer)[:, None], pulls)
+        return System(self, length, stiffer, pulls)
 
 
-class _System:
-    def __init__(self, bender: Bender, bending: Any, weight: DoubleArray, pulls: Pulls) -> None:
+class System:
+    """Equations for one stiffness, to be solved for different pulls."""
+
+    def __init__(self, bender: Bender, length: float, stiffer: DoubleArray, pulls: Pulls) -> None:
         from scipy.sparse import diags
         from scipy.sparse.linalg import splu
 
-        self._bender, self._bending, self._weight = bender, bending, weight
-        # A third of a plane's pull on each coordinate stands for it; a little keeps it definite.
-        rough = pulls.point_weight + pulls.plane_weight / 3 + 1e-4
-        matrix = (bending + diags(bender.areas * rough)).tocsc()
-        self._precondition = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve
+        self._bender = bender
+        self._softness = (bender.areas / stiffer)[:, None]
+        self._weight = length**4 * (bender.areas * stiffer)[:, None]
+        # A third of a plane's pull on each coordinate stands for it. With S = l^2 L + A sqrt(w / B)
+        # the product S (B / A) S is, but for a factor of about two, what is to be inverted.
+        rough = np.sqrt(pulls.point_weight + pulls.plane_weight / 3 + 1e-5)
+        root = length**2 * bender.cotangent + diags(bender.areas * rough / np.sqrt(stiffer))
+        self._solve = splu(root.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve
+
+    def _precondition(self, x: DoubleArray) -> DoubleArray:
+        return np.asarray(self._solve(self._softness * self._solve(x)))
 
     def solve(self, start: DoubleArray, pulls: Pulls) -> DoubleArray:
         """Vertices (V, 3) that pulls bend, with the rest turned as it is in ``start``."""
         bender = self._bender
         turns = bender.turns(start)
-        curvature = turns.scale[:, None] * np.einsum(
-            "vab,vb->va", turns.rotation, bender._curvature
-        )
+        curvature = turns.scale[:, None] * np.einsum("vab,vb->va", turns.rotation, bender.curvature)
         point = (bender.areas * (pulls.point_weight + 1e-6))[:, None]
         plane = (bender.areas * pulls.plane_weight)[:, None]
         normals = pulls.plane_normals
 
+        def bend(x: DoubleArray) -> DoubleArray:
+            return np.asarray(bender.laplacian.T @ (self._weight * (bender.laplacian @ x)))
+
         def apply(x: DoubleArray) -> DoubleArray:
             along = (x * normals).sum(axis=1, keepdims=True)
-            return np.asarray(self._bending @ x + point * x + plane * along * normals)
+            return np.asarray(bend(x) + point * x + plane * along * normals)
 
-        known = bender._laplacian.T @ (self._weight * curvature) + point * pulls.points
+        known = bender.laplacian.T @ (self._weight * curvature) + point * pulls.points
         along = (pulls.plane_points * normals).sum(axis=1, keepdims=True)
-        return _conjugate_gradients(apply, self._precondition, known + plane * along * normals, start)
+        return _conjugate_gradients(
+            apply, self._precondition, known + plane * along * normals, start
+        )
 
 
 def _conjugate_gradients(

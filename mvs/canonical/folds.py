@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from mvs.canonical.bend import Bender
+from mvs.canonical.surface import unique_pairs
 from mvs.types import BoolArray, DoubleArray, IntArray
 
 # A face is turned over when its normal is farther than 90 degrees from where its surroundings
 # turned that of the rest.
 _OVER = 0.0
+# Faces thinner than this share of their length have no direction to speak of.
+_SLIVER = 0.02
 _PAIRS_AT_ONCE = 200_000
 
 
 def find_folds(bender: Bender, shape: DoubleArray) -> BoolArray:
-    """Faces (F,) whose normal is turned over against their surroundings' turn.
+    """Faces (F,) whose normal is turned over against their surroundings' turn, slivers aside.
 
     Args:
         bender: with the rest shape.
@@ -23,7 +26,8 @@ def find_folds(bender: Bender, shape: DoubleArray) -> BoolArray:
     faces = bender.faces
     rotation = bender.turns(shape).rotation[faces].mean(axis=1)
     expected = np.einsum("fab,fb->fa", rotation, _normals(bender.rest, faces))
-    return np.asarray((expected * _normals(shape, faces)).sum(axis=1) <= _OVER)
+    over = (expected * _normals(shape, faces)).sum(axis=1) <= _OVER
+    return np.asarray(over & ~_slivers(bender.rest, faces))
 
 
 def find_crossings(shape: DoubleArray, faces: IntArray) -> BoolArray:
@@ -43,8 +47,7 @@ def find_crossings(shape: DoubleArray, faces: IntArray) -> BoolArray:
     counts = [len(found) for found in around]
     if sum(counts):
         pairs.append(np.column_stack([np.repeat(large, counts), np.concatenate(around)]))
-    both = np.unique(np.sort(np.concatenate(pairs).astype(np.int64), axis=1), axis=0)
-    first, second = both.T
+    first, second = unique_pairs(np.sort(np.concatenate(pairs), axis=1))[0].T
     near = np.linalg.norm(middle[first] - middle[second], axis=1) < radius[first] + radius[second]
     apart = ~(faces[first][:, :, None] == faces[second][:, None]).any(axis=(1, 2))
     first, second = first[near & apart], second[near & apart]
@@ -76,6 +79,13 @@ def _pierces(edges: DoubleArray, faces: DoubleArray) -> BoolArray:
         inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (t >= 0) & (t <= 1) & (inverse != 0)
         hit |= inside
     return hit
+
+
+def _slivers(shape: DoubleArray, faces: IntArray) -> BoolArray:
+    a, b, c = (shape[faces[:, k]] for k in range(3))
+    double = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    longest = np.max([((b - a) ** 2).sum(1), ((c - b) ** 2).sum(1), ((a - c) ** 2).sum(1)], axis=0)
+    return np.asarray(double < _SLIVER * longest)
 
 
 def _normals(shape: DoubleArray, faces: IntArray) -> DoubleArray:

@@ -11,7 +11,7 @@ from mvs.types import DoubleArray
 
 # Neighbours in the cube, the width of their weights, and what weight a vertex needs to count half.
 _N_AROUND = 96
-_WIDTH = 0.015
+_WIDTH = 0.02
 _HALF = 3.0
 _ROBUST_ROUNDS = 3
 _MAX_AROUND = 60_000
@@ -20,6 +20,8 @@ _N_NEAR = 4
 _CUBE_WEIGHT = 0.3
 # Cosines between a vertex' normal and its place's: none counts at the first, all at the second.
 _NO_COSINE, _FULL_COSINE = 0.2, 0.6
+# Nearer to a border of the scan than this, its surface counts less.
+_RIM = 0.01
 # Confidence of this much counts half.
 _HALF_CONFIDENCE = 0.1
 
@@ -88,13 +90,14 @@ class Target:
     ) -> None:
         from scipy.spatial import cKDTree
 
-        rows = np.flatnonzero(scan.known & ~scan.near_border & scan.normals.any(axis=1))
+        inside = np.clip(scan.inside / _RIM - 0.2, 0, 1)
+        rows = np.flatnonzero(scan.known & (inside > 0) & scan.normals.any(axis=1))
         if not len(rows):
             raise ValueError("the scan has no point with a normal; give a mesh")
         self._points, self._normals = scan.points[rows], scan.normals[rows]
         self._coords = scan.coords[rows]
         confidence = scan.confidence[rows]
-        self._sure = confidence / (confidence + _HALF_CONFIDENCE)
+        self._sure = inside[rows] * confidence / (confidence + _HALF_CONFIDENCE)
         self._rest, self._outwards = rest, outwards
         self._cube_reach, self._over_skin = cube_reach, over_skin
         self._tree = cKDTree(np.concatenate([self._points, _CUBE_WEIGHT * self._coords], axis=1))

@@ -3,8 +3,8 @@
 The scan's cube coordinates say, to millimetres, where on it each vertex of the template belongs;
 averaged and carried on smoothly, they bring the template near the scan. From coarse to fine it is
 then drawn onto the scan's surface along its normals, while its differential coordinates, turned
-with the surface, keep the template's own detail where the scan says nothing. Source: Amberg, Romdhani and
-Vetter, "Optimal step nonrigid ICP algorithms for surface registration" (2007).
+with the surface, keep the template's own detail where the scan says nothing. Source: Amberg,
+Romdhani and Vetter, "Optimal step nonrigid ICP algorithms for surface registration" (2007).
 """
 
 from __future__ import annotations
@@ -24,11 +24,18 @@ from mvs.types import BoolArray, DoubleArray, FloatArray
 
 # Length in the cube that the coordinates' first answer is smoothed over.
 _FIRST_LENGTH = 0.06
+# What the scan does not have follows the rest very stiffly, weakly pulled to where that leads.
+_FAR_LENGTH = 0.3
+_FAR_TETHER = 0.002
+# Where the scan is weak evidence, the template stays so many times stiffer at most.
+_MOST_STIFF = 100.0
 # Pull by cube coordinates against that of the surface, first and last.
 _FIRST_TETHER = 1.0
 _REPAIR_ROUNDS = 6
 _REPAIR_STIFFER = 30.0
 _STEPS_PER_REPAIR = 2
+_SURE_ROUNDS = 2
+_AT_BEST = 0.75
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class RegisterOptions:
             beginning ten times as far.
         cube_reach: how far from a vertex' cube coordinates those of its place on the scan may be.
         tether: weight of the cube coordinates at the end, that of the surface being one.
-        over_skin: what lies so far outside the head by its coordinates, as hair does, hardly counts.
+        over_skin: what lies this far outside the head by its coordinates, as hair does, counts a
+            third, and farther less.
     """
 
     iterations: int = 30
@@ -52,7 +60,7 @@ class RegisterOptions:
     reach: float = 0.012
     cube_reach: float = 0.05
     tether: float = 0.03
-    over_skin: float = 0.012
+    over_skin: float = 0.006
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
@@ -141,16 +149,21 @@ class _Wrap:
         self.target = Target(scan, rest, outwards, options.cube_reach, options.over_skin)
         self.tether, self.places = cube_targets(scan, rest)
         self.stiffer = np.ones(len(rest))
+        self.sound = np.ones(len(rest))
+        self.far = rest
         self._level = -1.0
         self._rest_crossings = find_crossings(rest, template.faces)
 
     def first(self) -> DoubleArray:
         """Where the cube coordinates alone put the template."""
-        pulls = self._pulls(self.places, _FIRST_TETHER)
-        system = self.bender.system(_FIRST_LENGTH, self.stiffer, pulls)
         shape = self.bender.rest
-        for _ in range(3):
-            shape = system.solve(shape, pulls)
+        for length in (_FAR_LENGTH, _FIRST_LENGTH):
+            pulls = self._pulls(shape, _FIRST_TETHER)
+            system = self.bender.system(length, self.stiffer, pulls)
+            for _ in range(3):
+                shape = system.solve(shape, pulls)
+            if length == _FAR_LENGTH:
+                self.far = shape
         return shape
 
     def draw(self, shape: DoubleArray, step: int) -> DoubleArray:
@@ -164,7 +177,8 @@ class _Wrap:
         tether = _FIRST_TETHER ** (1 - done) * max(options.tether, 1e-6) ** done
         pulls = self._pulls(shape, tether, options.reach * 10 ** (1 - done))
         if level != self._level:
-            self._system, self._level = self.bender.system(length, self.stiffer, pulls), level
+            self._system = self.bender.system(length, self._stiffer(pulls), pulls)
+            self._level = level
         return self._system.solve(shape, pulls)
 
     def unfold(self, shape: DoubleArray) -> tuple[DoubleArray, BoolArray]:
@@ -178,13 +192,21 @@ class _Wrap:
             for _ in range(3):
                 sore = np.minimum(2 * (self.bender.means @ sore), 1.0)
             self.stiffer = self.stiffer * (1 + (_REPAIR_STIFFER - 1) * sore)
+            self.sound = np.minimum(self.sound, 1 - sore)
             pulls = self._pulls(shape, self.options.tether, self.options.reach)
-            system = self.bender.system(self.options.detail, self.stiffer, pulls)
+            system = self.bender.system(self.options.detail, self._stiffer(pulls), pulls)
             for _ in range(_STEPS_PER_REPAIR):
                 pulls = self._pulls(shape, self.options.tether, self.options.reach)
                 shape = system.solve(shape, pulls)
             folded = self._folded(shape)
         return shape, folded
+
+    def _stiffer(self, pulls: Pulls) -> DoubleArray:
+        """(V,) more stiffness where the scan is less sure, as hair is, than at its best."""
+        sure = pulls.plane_weight / (np.quantile(pulls.plane_weight, _AT_BEST) + 1e-6)
+        for _ in range(_SURE_ROUNDS):
+            sure = self.bender.means @ sure
+        return np.asarray(self.stiffer * np.clip(1 / np.maximum(sure, 1e-3) ** 2, 1, _MOST_STIFF))
 
     def _folded(self, shape: DoubleArray) -> BoolArray:
         over = find_folds(self.bender, shape)
@@ -193,13 +215,16 @@ class _Wrap:
 
     def _pulls(self, shape: DoubleArray, tether: float, reach: float = 0.0) -> Pulls:
         nothing = np.zeros(len(shape))
-        pulls = Pulls(self.tether * tether, self.places, nothing, shape, np.zeros_like(shape))
+        near, far = self.tether * tether, _FAR_TETHER * (1 - self.tether)
+        share = (near / (near + far))[:, None]
+        places = share * self.places + (1 - share) * self.far
+        pulls = Pulls(near + far, places, nothing, shape, np.zeros_like(shape))
         if reach <= 0:
             return pulls
         found = self.target.find(shape, mesh_normals(shape, self.bender.faces), reach)
         return replace(
             pulls,
-            plane_weight=found.weight,
+            plane_weight=found.weight * self.sound,
             plane_points=found.points,
             plane_normals=found.normals,
         )

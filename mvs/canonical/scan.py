@@ -19,6 +19,9 @@ _MIN_POINTS = 300
 _MAX_OFF = 0.15
 _MAX_POSED = 40_000
 _CONFIDENT = 0.05
+# The cube's side on the neutral head, and on heads of any size.
+CUBE_MM = 375.7
+_SMALLEST_MM, _LARGEST_MM = 0.5 * CUBE_MM, 2 * CUBE_MM
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +63,16 @@ class Scan:
         return Surface(self.points, self.faces)
 
     @cached_property
-    def near_border(self) -> BoolArray:
-        """(N,) bool, vertices at the mesh's border and their neighbours."""
-        if self.faces is None:
-            return np.zeros(len(self), np.bool_)
-        border = self.surface.on_border
-        touched = border[self.faces].any(axis=1)
-        near = border.copy()
-        near[self.faces[touched]] = True
-        return near
+    def inside(self) -> DoubleArray:
+        """(N,) distance to the mesh's border; infinite without one."""
+        from scipy.spatial import cKDTree
+
+        if self.faces is None or not self.surface.on_border.any():
+            return np.full(len(self), np.inf)
+        border = self.points[self.surface.on_border]
+        return np.asarray(
+            cKDTree(border[np.isfinite(border).all(axis=1)]).query(np.nan_to_num(self.points))[0]
+        )
 
     def pose(self) -> HeadPose:
         """Where the head stands.
@@ -76,6 +80,10 @@ class Scan:
         Raises:
             ValueError: if too few points are known, or they are no head.
         """
+        return self._pose
+
+    @cached_property
+    def _pose(self) -> HeadPose:
         rows = np.flatnonzero(self.known)
         if len(rows) < _MIN_POINTS:
             raise ValueError(
@@ -94,6 +102,26 @@ class Scan:
         if not np.median(off) < _MAX_OFF * pose.scale * np.ptp(coords[inside], axis=0).max():
             raise ValueError("x y z and u v w are not of one head; reconstruct it again")
         return pose
+
+    def check_size(self, path: Path, mm: float | None) -> None:
+        """Complain about what is no head, or has another unit.
+
+        Args:
+            path: of the scan, for the message.
+            mm: millimetres per unit, None if not known.
+
+        Raises:
+            ValueError: if the scan is no head, or by its unit not of a head's size.
+        """
+        try:
+            size = self.pose().scale * (mm or 0.0)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if mm is not None and not _SMALLEST_MM < size < _LARGEST_MM:
+            raise ValueError(
+                f"{path}: by --unit the head would be {size / CUBE_MM:.3g} times as large as a "
+                "usual one; give the scan's own unit, or none"
+            )
 
     def in_cube(self, pose: HeadPose) -> Scan:
         """The scan, turned, moved and scaled so that it lies on its cube coordinates."""
@@ -173,7 +201,7 @@ def mesh_normals(points: DoubleArray, faces: IntArray) -> DoubleArray:
     return np.asarray(sums / np.maximum(length, 1e-300))
 
 
-def smoothed_coords(scan: Scan, pose: HeadPose, rounds: int) -> DoubleArray:
+def smoothed_coords(scan: Scan, rounds: int) -> DoubleArray:
     """Cube coordinates (N, 3) with less noise.
 
     What is smoothed along the mesh is their difference from where the head's pose puts the
@@ -181,10 +209,15 @@ def smoothed_coords(scan: Scan, pose: HeadPose, rounds: int) -> DoubleArray:
 
     Args:
         scan: a mesh.
-        pose: of the head.
         rounds: of taking means over a vertex and its neighbours.
+
+    Returns:
+        NaN where a vertex and all around it have none.
+
+    Raises:
+        ValueError: if the scan is no mesh, or no head.
     """
-    moved = scan.in_cube(pose).points
+    moved = scan.in_cube(scan.pose()).points
     weight = np.where(scan.known, scan.confidence + 1e-3, 0.0)[:, None]
     sums = np.column_stack([weight * np.nan_to_num(scan.coords - moved), weight])
     means = neighbor_means(scan.surface.faces, len(scan))

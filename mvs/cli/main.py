@@ -25,6 +25,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "canonical register": Command(
+        "mvs.cli.canonical_register", "wrap the template onto a reconstruction"
+    ),
+    "canonical correspond": Command(
+        "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
