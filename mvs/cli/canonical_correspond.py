@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
 from mvs.canonical.correspond import CorrespondOptions
 
 
-@OmitArgPrefixes
 @dataclass(frozen=True, kw_only=True)
 class Options(CorrespondOptions):
     """Write OUTPUT.npz: face, weights, position, confidence, distance per vertex of FIRST.

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
 from mvs.canonical.register import RegisterOptions
 
 
-@OmitArgPrefixes
 @dataclass(frozen=True, kw_only=True)
 class Options(RegisterOptions):
     """Write OUTPUT/registered.ply, registered.obj (texture places) and registration.json.
