@@ -101,7 +101,6 @@ class Target:
         self._rest, self._outwards = rest, outwards
         self._cube_reach, self._over_skin = cube_reach, over_skin
         self._tree = cKDTree(np.concatenate([self._points, _CUBE_WEIGHT * self._coords], axis=1))
-        self._scan = scan
 
     def find(self, shape: DoubleArray, normals: DoubleArray, reach: float) -> Found:
         """Places for vertices (V, 3) with normals (V, 3), no farther than ``reach``."""
@@ -126,12 +125,3 @@ class Target:
         distance = np.abs(((shape - points) * across).sum(axis=1))
         points = np.where(found[:, None], points, shape)
         return Found((share * trust).sum(axis=1), points, across, distance)
-
-    def distance(self, shape: DoubleArray) -> DoubleArray:
-        """(V,) distances to the nearest place of the whole scan."""
-        if self._scan.faces is not None:
-            return np.linalg.norm(self._scan.surface.closest(shape)[2] - shape, axis=1)
-        from scipy.spatial import cKDTree
-
-        points = self._scan.points[np.isfinite(self._scan.points).all(axis=1)]
-        return np.asarray(cKDTree(points).query(shape)[0])

@@ -127,7 +127,7 @@ def register(
     shape, folded = wrap.unfold(shape)
     found = wrap.target.find(shape, mesh_normals(shape, template.faces), options.reach)
     fits = np.exp(-0.5 * (found.distance / (0.5 * options.reach)) ** 2)
-    nearest = wrap.target.distance(shape)
+    nearest = scan.in_cube(pose).distance(shape)
     return Registration(
         template,
         pose.to_world(shape),
@@ -215,7 +215,8 @@ class _Wrap:
 
     def _pulls(self, shape: DoubleArray, tether: float, reach: float = 0.0) -> Pulls:
         nothing = np.zeros(len(shape))
-        near, far = self.tether * tether, _FAR_TETHER * (1 - self.tether)
+        near = self.tether * self.sound * tether
+        far = _FAR_TETHER * (1 - self.tether * self.sound)
         share = (near / (near + far))[:, None]
         places = share * self.places + (1 - share) * self.far
         pulls = Pulls(near + far, places, nothing, shape, np.zeros_like(shape))

@@ -74,6 +74,15 @@ class Scan:
             cKDTree(border[np.isfinite(border).all(axis=1)]).query(np.nan_to_num(self.points))[0]
         )
 
+    def distance(self, points: DoubleArray) -> DoubleArray:
+        """Distances (N,) from points (N, 3) to the surface, or to the points of a cloud."""
+        if self.faces is not None:
+            return np.asarray(np.linalg.norm(self.surface.closest(points)[2] - points, axis=1))
+        from scipy.spatial import cKDTree
+
+        finite = np.isfinite(self.points).all(axis=1)
+        return np.asarray(cKDTree(self.points[finite]).query(points)[0])
+
     def pose(self) -> HeadPose:
         """Where the head stands.
 

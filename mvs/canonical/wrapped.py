@@ -25,11 +25,12 @@ _HAIRLINE, _NAPE = (0.80, 0.70), (0.46, 0.33)
 
 def template_parts(template: Template) -> dict[str, BoolArray]:
     """Which vertices (V,) belong to each of ``PARTS``."""
-    ears, neck = (template.region == REGIONS.index(name) for name in ("ear", "neck"))
+    ears: BoolArray = template.region == REGIONS.index("ear")
+    neck: BoolArray = template.region == REGIONS.index("neck")
     _, height, depth = template.coords.T
     slope = (_HAIRLINE[0] - _NAPE[0]) / (_HAIRLINE[1] - _NAPE[1])
     above = height > _NAPE[0] + slope * (depth - _NAPE[1])
-    scalp = ~ears & ~neck & above
+    scalp: BoolArray = ~ears & ~neck & above
     return {"face": ~ears & ~neck & ~scalp, "ears": ears, "scalp": scalp, "neck": neck}
 
 
@@ -56,8 +57,8 @@ def registration_report(wrapped: Registration, scan: Scan, mm: float | None = No
     """
     unit = CUBE_MM / wrapped.pose.scale if mm is None else mm
     faces = wrapped.template.faces
-    distance = distance_to(scan, wrapped.vertices[faces].mean(axis=1)) * unit
-    seen = wrapped.visible[faces].all(axis=1)
+    distance = scan.distance(wrapped.vertices[faces].mean(axis=1)) * unit
+    seen: BoolArray = np.asarray(wrapped.visible[faces].all(axis=1))
     parts = {}
     for name, vertices in template_parts(wrapped.template).items():
         chosen = vertices[faces].all(axis=1)
@@ -82,15 +83,6 @@ def registration_report(wrapped: Registration, scan: Scan, mm: float | None = No
     }
 
 
-def distance_to(scan: Scan, points: DoubleArray) -> DoubleArray:
-    """Distances (N,) from points (N, 3) to a scan's surface, or to the points of a cloud."""
-    if scan.faces is not None:
-        return np.asarray(np.linalg.norm(scan.surface.closest(points)[2] - points, axis=1))
-    from scipy.spatial import cKDTree
-
-    return np.asarray(cKDTree(scan.points[np.isfinite(scan.points).all(axis=1)]).query(points)[0])
-
-
 def write_registration(folder: Path, wrapped: Registration, report: Any) -> None:
     """Write ``registered.ply``, ``registered.obj`` and ``registration.json``.
 
@@ -111,8 +103,8 @@ def write_registration(folder: Path, wrapped: Registration, report: Any) -> None
     columns["visible"] = wrapped.visible.astype(np.uint8)
     with replacing(folder / "registered.ply") as stream:
         write_properties(stream, columns, template.faces)
-    has_atlas = len(template.atlas) > 0
-    atlas = (template.atlas, template.atlas_faces) if has_atlas else (None, None)
+    flat = (template.atlas, template.atlas_faces) if len(template.atlas) else (None, None)
+    mesh = ObjMesh(wrapped.vertices, template.faces, flat[0], flat[1], normals)
     with replacing(folder / "registered.obj") as stream:
-        write_obj(stream, ObjMesh(wrapped.vertices, template.faces, *atlas, normals))
+        write_obj(stream, mesh)
     write_json(folder / "registration.json", report)

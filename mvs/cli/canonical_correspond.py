@@ -41,16 +41,16 @@ def run(options: Options) -> None:
 
     if options.output.suffix != ".npz":
         raise ValueError(f"{options.output}: the output must end in .npz")
-    scans = [read_scan(path) for path in (options.first, options.second)]
-    for path, scan in zip((options.first, options.second), scans, strict=True):
+    first, second = read_scan(options.first), read_scan(options.second)
+    for path, scan in ((options.first, first), (options.second, second)):
         scan.check_size(path, None)
         if scan.faces is None:
             raise ValueError(f"{path}: a cloud, not a mesh; give mesh.ply")
     prepare_output(options.output.parent)
     if options.through_registration:
-        found = correspond_through(*scans, options=options)
+        found = correspond_through(first, second, options=options)
     else:
-        found = correspond(*scans, options=options)
+        found = correspond(first, second, options)
     write_correspondence(options.output, found)
     if not options.quiet:
         there = found.face >= 0

@@ -120,8 +120,9 @@ def read_obj(path: Path) -> ObjMesh:
         textured = len(both) > 0 and both[:, :, 1].min() >= 0
         if not len(both):
             raise ValueError("holds no faces")
-        places = (texture, both[:, :, 1]) if textured else (None, None)
-        return ObjMesh(vertices, both[:, :, 0], *places)
+        if not textured:
+            return ObjMesh(vertices, both[:, :, 0])
+        return ObjMesh(vertices, both[:, :, 0], texture, both[:, :, 1])
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: not a readable OBJ file ({error})") from None
 
