@@ -143,15 +143,14 @@ class System:
 
         known = bender.laplacian.T @ (self._weight * curvature) + point * pulls.points
         along = (pulls.plane_points * normals).sum(axis=1, keepdims=True)
-        return _conjugate_gradients(
-            apply, self._precondition, known + plane * along * normals, start
-        )
+        known = known + plane * along * normals
+        return _conjugate_gradients(apply, self._precondition, known, start)
 
 
 def _conjugate_gradients(
     apply: Any, precondition: Any, known: DoubleArray, start: DoubleArray
 ) -> DoubleArray:
-    """Preconditioned conjugate gradients; sums are NumPy's own, the same on any machine."""
+    """Preconditioned conjugate gradients; sums are NumPy's own, whatever the number of threads."""
     x, residual = start.copy(), known - apply(start)
     z = precondition(residual)
     direction, strength = z, float((residual * z).sum())

@@ -67,12 +67,13 @@ def head_pose(coords: DoubleArray, positions: DoubleArray) -> HeadPose:
 
 def _similarity(source: DoubleArray, target: DoubleArray, weight: DoubleArray) -> HeadPose:
     """Weighted least-squares similarity; the weights add up to one."""
-    source_middle, target_middle = weight @ source, weight @ target
+    # NumPy's own sums: those of a BLAS may depend on the number of threads.
+    source_middle, target_middle = ((weight[:, None] * p).sum(axis=0) for p in (source, target))
     centred, moved = source - source_middle, target - target_middle
-    left, strength, right = np.linalg.svd((moved * weight[:, None]).T @ centred)
+    left, strength, right = np.linalg.svd(np.einsum("n,na,nb->ab", weight, moved, centred))
     if strength[1] <= 1e-12 * strength[0]:
         raise ValueError("coords must not all lie on one line")
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     rotation = (left * sign) @ right
-    scale = float(strength @ sign) / float(weight @ (centred**2).sum(axis=1))
+    scale = float(strength @ sign) / float((weight * (centred**2).sum(axis=1)).sum())
     return HeadPose(rotation, scale, target_middle - scale * rotation @ source_middle)
