@@ -36,18 +36,21 @@ COMMANDS = {
     ),
     "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
     "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
-    "canonical warp": Command(
-        "mvs.cli.canonical_warp", "one picture of a head in the geometry of another"
+    "canonical show": Command(
+        "mvs.cli.canonical_show", "draw the template, and pictures in the cubecanonical register"
     ),
     "canonical segment": Command(
         "mvs.cli.canonical_segment", "regions of pictures and meshes, in any layout"
+    ),
+    "canonical warp": Command(
+        "mvs.cli.canonical_warp", "one picture of a head in the geometry of another"
     ),
     "canonical decal": Command("mvs.cli.canonical_decal", "put texture onto pictures and meshes"),
     "canonical texture": Command(
         "mvs.cli.canonical_texture", "a head's colours over the template's atlas"
     ),
-    "canonical show": Command(
-        "mvs.cli.canonical_show", "draw the template, and pictures in the cube"
+    "canonical correspond": Command(
+        "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
     ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"

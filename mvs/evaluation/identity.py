@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calib.capture import CaptureError
-from mvs.evaluation.normals import HeadPose, head_pose
+from mvs.canonical.pose import HeadPose, head_pose
 from mvs.evaluation.truth import PART_NAMES, SurfacePoints, Truth, mesh_scene, tensor
 from mvs.kernels.nearest import nearest
 from mvs.kernels.subpixel import locate

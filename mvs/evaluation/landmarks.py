@@ -17,7 +17,7 @@ import numpy as np
 from calib.camera import Camera
 from calib.capture import Capture, CaptureError
 from mvs.canonical.landmarks import find_landmarks, landmark_positions
-from mvs.evaluation.normals import head_pose
+from mvs.canonical.pose import head_pose
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, Embedder, Square
 
 _N = 68

@@ -7,71 +7,15 @@ stands in a capture's world is what the true surface's cube coordinates say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from calib.capture import Capture
+from mvs.canonical.pose import head_pose
 from mvs.evaluation.truth import PART_NAMES, SurfacePoints, Truth, mesh_scene, tensor
 from mvs.stages.embed import EmbeddedViews
 from mvs.stages.views import map_from_image
 from mvs.types import BoolArray, CubeMap, DoubleArray, IntArray
-
-_ROUNDS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class HeadPose:
-    """A similarity: world = scale * rotation @ cube + translation.
-
-    Attributes:
-        rotation: (3, 3) float64 world from head.
-        scale: of the world per unit of the cube.
-        translation: (3,) float64.
-    """
-
-    rotation: DoubleArray
-    scale: float
-    translation: DoubleArray
-
-    def to_world(self, coords: DoubleArray) -> DoubleArray:
-        """World positions (N, 3) of cube coordinates (N, 3)."""
-        return np.asarray(self.scale * coords @ self.rotation.T + self.translation)
-
-    def direction(self, position: DoubleArray) -> DoubleArray:
-        """Unit vector (3,) from the cube's middle to a world position, in the head's frame."""
-        towards = (position - self.to_world(np.full(3, 0.5))) @ self.rotation
-        return np.asarray(towards / np.linalg.norm(towards))
-
-
-def head_pose(coords: DoubleArray, positions: DoubleArray) -> HeadPose:
-    """The similarity from the cube to the world that most points of a head agree on.
-
-    Faces differ from the neutral mean by shape and expression; points that differ most count
-    least (iteratively reweighted, Cauchy weights).
-
-    Args:
-        coords: (N, 3) cube coordinates; rows that are not finite are left out.
-        positions: (N, 3) world positions of the same points.
-
-    Raises:
-        ValueError: if fewer than three points are given, or all on one line.
-
-    Source:
-        Umeyama (1991), equations 38 to 43.
-    """
-    known = np.isfinite(coords).all(axis=1) & np.isfinite(positions).all(axis=1)
-    source = np.asarray(coords[known], np.float64)
-    target = np.asarray(positions[known], np.float64)
-    if len(source) < 3:
-        raise ValueError(f"coords must hold at least 3 known points, got {len(source)}")
-    weight = np.ones(len(source))
-    for _ in range(_ROUNDS):
-        pose = _similarity(source, target, weight / weight.sum())
-        off = np.linalg.norm(target - pose.to_world(source), axis=1)
-        spread = 2.0 * float(np.median(off)) + 1e-12 * pose.scale
-        weight = 1.0 / (1.0 + (off / spread) ** 2)
-    return pose
 
 
 def normal_figures(
@@ -167,16 +111,3 @@ def _vertex_normals(vertices: DoubleArray, faces: IntArray) -> DoubleArray:
 def _unit(vectors: DoubleArray) -> DoubleArray:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, np.finfo(np.float64).tiny))
-
-
-def _similarity(source: DoubleArray, target: DoubleArray, weight: DoubleArray) -> HeadPose:
-    """Weighted least-squares similarity; the weights add up to one."""
-    source_middle, target_middle = weight @ source, weight @ target
-    centred, moved = source - source_middle, target - target_middle
-    left, strength, right = np.linalg.svd((moved * weight[:, None]).T @ centred)
-    if strength[1] <= 1e-12 * strength[0]:
-        raise ValueError("coords must not all lie on one line")
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    rotation = (left * sign) @ right
-    scale = float(strength @ sign) / float(weight @ (centred**2).sum(axis=1))
-    return HeadPose(rotation, scale, target_middle - scale * rotation @ source_middle)

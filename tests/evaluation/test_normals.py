@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mvs.evaluation.normals import head_pose, normal_figures, surface_normals
+from mvs.canonical.pose import head_pose
+from mvs.evaluation.normals import normal_figures, surface_normals
 from mvs.evaluation.truth import Truth
 from tests.evaluation.captures import CUBE_PER_METRE, setting, write_ball
 from tests.evaluation.maps import ball_views
