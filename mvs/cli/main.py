@@ -25,6 +25,16 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "canonical landmarks": Command(
+        "mvs.cli.canonical_landmarks", "landmarks in any layout: of pictures, a capture or a mesh"
+    ),
+    "canonical query": Command(
+        "mvs.cli.canonical_query", "find points clicked in one picture in all others"
+    ),
+    "canonical track": Command("mvs.cli.canonical_track", "follow points through a video"),
+    "evaluate canonical": Command(
+        "mvs.cli.evaluate_canonical", "measure landmarks in space, or a tracked sequence"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
@@ -33,6 +43,9 @@ COMMANDS = {
     ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
+    ),
+    "synthesize sequence": Command(
+        "mvs.cli.synthesize_sequence", "render a video of a turning head, with true points"
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"

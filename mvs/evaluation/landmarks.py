@@ -114,7 +114,7 @@ def capture_landmarks(
     path = truth_path or capture.path / "gt" / "landmarks.json"
     if not path.is_file():
         return None
-    positions, visible = _read_truth(path)
+    positions, visible = read_landmark_truth(path)
     places = landmark_positions()
     pose = head_pose(places.astype(np.float64), positions)
     views = []
@@ -202,8 +202,12 @@ def read_pts(path: Path) -> DoubleArray:
     return points
 
 
-def _read_truth(path: Path) -> tuple[DoubleArray, dict[str, BoolArray]]:
-    """Positions (68, 3) and which of them each view sees."""
+def read_landmark_truth(path: Path) -> tuple[DoubleArray, dict[str, BoolArray]]:
+    """Positions (68, 3) and which of them each view sees, by image name.
+
+    Raises:
+        CaptureError: if the file is not such a one.
+    """
     remedy = "restore the ground truth"
     try:
         truth: Any = json.loads(path.read_text(encoding="utf-8"))
