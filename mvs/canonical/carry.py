@@ -56,13 +56,13 @@ class Correspondences:
 
 
 def fit_affine(seen: Correspondences) -> tuple[DoubleArray, DoubleArray]:
-    """Affine map (4, D) that most correspondences agree on, for ``apply_affine``, and robust weights.
+    """Affine map that most correspondences agree on.
 
     Args:
         seen: correspondences that spread.
 
     Returns:
-        The map and (N,) weights in (0, 1], small for those that do not agree.
+        (4, D) for ``apply_affine``, and (N,) weights in (0, 1], small for those that do not agree.
     """
     basis, robust = _affine(seen.coords), np.ones(len(seen.coords))
     for _ in range(_ROUNDS):
@@ -173,7 +173,7 @@ def _agreeing(seen: Correspondences, error: DoubleArray) -> DoubleArray:
 def _squared(coords: DoubleArray, places: DoubleArray) -> DoubleArray:
     """(K, N) squared distances."""
     total = (places**2).sum(axis=1)[:, None] - 2 * places @ coords.T + (coords**2).sum(axis=1)
-    return np.maximum(total, 0.0)
+    return np.asarray(np.maximum(total, 0.0))
 
 
 def _affine(coords: DoubleArray) -> DoubleArray:

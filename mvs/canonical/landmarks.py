@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mvs.canonical.carry import Correspondences, carry, fit_affine, map_locally
 from mvs.canonical.layouts import Layout, load_layout
@@ -34,6 +33,8 @@ _MIN_STEPS = 1.5
 # when it is no farther from its centre, both in pixels of the map.
 _SETTLED = 0.3
 _BESIDE = 1.0
+# A gap of this length, in the cube, is as likely noise as not.
+_GAP_NOISE = 0.003
 # Width of the neighbourhood that carries a place inside the head, in the cube.
 _INSIDE_RADIUS = 0.1
 # Layouts of more places than this are located from every second pixel of every second row.
@@ -112,8 +113,8 @@ def find_landmarks(
     Around each place a quadratic surface, pixel to cube, is fitted to the map robustly, weighted by
     confidence and by distance, and the pixel is where that surface comes nearest to the place. What
     still lies between the two, as at a lid's corner behind the lashes, is added as an affine camera
-    fitted to the whole map sees it. A place that the map does not show is put where an affine camera fitted to the whole map, moved
-    by what that camera is wrong by nearby, sees it.
+    fitted to the whole map sees it. A place that the map does not show is put where that camera,
+    moved by what it is wrong by nearby, sees it.
 
     Args:
         cube_map: of a picture.
@@ -254,11 +255,13 @@ def _locate(
 
 
 def _aside(seen: Correspondences, offsets: DoubleArray) -> DoubleArray:
-    """How far in the map (K, 2) an affine camera sees offsets (K, 3) in the cube."""
+    """How far in the map (K, 2) an affine camera sees offsets (K, 3), less what may be noise."""
     seen = seen.thinned()
     if not seen.spreads():
         return np.zeros((len(offsets), 2))
-    return np.asarray(offsets @ fit_affine(seen)[0][1:])
+    squared = (offsets**2).sum(axis=1, keepdims=True)
+    real = squared / (squared + _GAP_NOISE**2)
+    return np.asarray((real * offsets) @ fit_affine(seen)[0][1:])
 
 
 def _neighborhoods(

@@ -154,7 +154,21 @@ def write_mesh_marks(files: MarkFiles, layout: Layout, found: MeshPlaces) -> Non
         }
         write_document(files.output / f"{files.name}.json", document)
     if "csv" in files.formats:
-        header = "name u v w x y z nx ny nz confidence cube_distance inside".split()
+        header = [
+            "name",
+            "u",
+            "v",
+            "w",
+            "x",
+            "y",
+            "z",
+            "nx",
+            "ny",
+            "nz",
+            "confidence",
+            "cube_distance",
+            "inside",
+        ]
         columns = (
             layout.positions,
             found.points,
@@ -196,7 +210,7 @@ def _space_document(space: Landmarks3d, unit: str | None) -> dict[str, Any]:
 
 
 def _write_space_table(path: Path, layout: Layout, space: Landmarks3d) -> None:
-    header = "name u v w x y z confidence n_views error_px inside".split()
+    header = ["name", "u", "v", "w", "x", "y", "z", "confidence", "n_views", "error_px", "inside"]
     rows = []
     for k, name in enumerate(layout.names):
         place = np.round(layout.positions[k].astype(float), 6).tolist()

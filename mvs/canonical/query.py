@@ -62,11 +62,8 @@ def _query(cube_map: CubeMap, pixel: DoubleArray) -> tuple[DoubleArray, float]:
     nothing = np.full(3, np.nan), 0.0
     height, width = cube_map.mask.shape
     reach = int(np.ceil(_WIDTH * _REACH))
-    if not (
-        np.isfinite(pixel).all()
-        and (pixel > -1).all()
-        and (pixel < [width, height] + np.ones(2)).all()
-    ):
+    beside = (pixel > -1) & (pixel < np.array([width, height]) + 1)
+    if not beside.all():
         return nothing
     x, y = np.floor(pixel).astype(int)
     rows = slice(max(y - reach, 0), max(y + reach + 1, 0))

@@ -1,14 +1,14 @@
 """Places of the cube followed through a video, hidden or not.
 
 Each frame is looked up by itself, so nothing drifts. While a place is hidden it goes with the rest
-of the head: an affine camera fitted to what is seen says where it would be, and what that camera was
-wrong by for this place when it was last and is next seen is carried over in between.
+of the head: an affine camera fitted to what is seen says where it would be, and what that camera
+was wrong by for this place when it was last and is next seen is carried over in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,19 +28,22 @@ class TrackOptions:
     Attributes:
         smooth: width in frames of the window that positions are smoothed over, 0 for none.
         min_confidence: a place is visible from this confidence on.
+        min_share: and from this share of its own usual confidence on. A network goes on guessing
+            behind a hand or a phone, but less surely.
         landmarks: how places are located in a frame.
     """
 
-    smooth: float = 0.7
+    smooth: float = 1.0
     min_confidence: float = 0.1
-    landmarks: LandmarkOptions = LandmarkOptions()
+    min_share: float = 0.6
+    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
 
     def __post_init__(self) -> None:
-        if not (self.smooth >= 0 and 0 <= self.min_confidence <= 1):
-            raise ValueError(
-                "smooth must not be negative and min_confidence in [0, 1], got "
-                f"{self.smooth} and {self.min_confidence}"
-            )
+        if not self.smooth >= 0:
+            raise ValueError(f"smooth must not be negative, got {self.smooth}")
+        for name in ("min_confidence", "min_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def track_places(
     pixels = np.array([f.pixels for f in found], np.float64).reshape(*shape, 2)
     confidence = np.array([f.confidence for f in found], np.float32).reshape(shape)
     visible = np.array([f.visible for f in found], np.bool_).reshape(shape)
-    visible &= confidence >= options.min_confidence
+    visible &= confidence >= np.maximum(
+        options.min_confidence, options.min_share * _usual(confidence, visible)
+    )
     rigid = np.array(camera, np.float64).reshape(*shape, 2)
     for k in range(len(layout)):
         if not layout.inside[k]:
@@ -86,6 +91,14 @@ def track_places(
         weight = np.where(visible[:, k], np.maximum(confidence[:, k], 1e-3), _HIDDEN_WEIGHT)
         pixels[:, k] = smooth_path(pixels[:, k], weight, options.smooth)
     return Tracks(pixels, confidence, visible)
+
+
+def _usual(confidence: FloatArray, visible: BoolArray) -> FloatArray:
+    """Median confidence (K,) of each place over the frames that show it; 0 where none does."""
+    usual = [
+        np.median(c[v]) if v.any() else 0.0 for c, v in zip(confidence.T, visible.T, strict=True)
+    ]
+    return np.array(usual, np.float32)
 
 
 def smooth_path(path: DoubleArray, weight: DoubleArray, width: float) -> DoubleArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from mvs.cli.canonical_source import PictureOptions
 
 if TYPE_CHECKING:
     from mvs.canonical.layouts import Layout
+    from mvs.tracks.pictures import Picture
     from mvs.types import Embedder
 
 
@@ -41,7 +43,7 @@ class Options(PictureOptions):
     point: UseAppendAction[tuple[tuple[float, float], ...]] = ()
     points: Path | None = None
     layout: str | None = None
-    smooth: float = 0.7
+    smooth: float = 1.0
     every: int = 1
     fps: float = 25.0
     no_overlay: bool = False
@@ -66,7 +68,7 @@ def run(options: Options) -> None:
     with progress_bars(options.quiet) as progress:
         step = counter(progress, "track", total)
 
-        def named():  # type: ignore[no-untyped-def]
+        def named() -> Iterator[Picture]:
             for picture in read_pictures(options.capture, options.every):
                 names.append(picture.name)
                 yield picture

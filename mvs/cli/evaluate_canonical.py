@@ -15,8 +15,8 @@ from mvs.cli.canonical_source import PictureOptions
 class Options(PictureOptions):
     """Measure what the cube's places are worth.
 
-    A capture with gt/landmarks.json: the 68 landmarks in space from all views and from three, and in
-    the pictures alone. A folder of mvs synthesize sequence: its points, followed.
+    A capture with gt/landmarks.json: the 68 landmarks in space from all views and from three, and
+    in the pictures alone. A folder of mvs synthesize sequence: its points, followed.
 
     Attributes:
         capture: capture folder, or folder of a rendered sequence (frames/ and truth.json).
