@@ -20,6 +20,12 @@ class PictureOptions(EmbedderOptions):
         capture: a picture, a folder of pictures, or a capture (a folder with a camera file).
     """
 
+    def unit(self) -> str | None:
+        """Unit of a capture's world; None where nobody said, and of pictures."""
+        from calib.formats import has_cameras
+
+        return self.load_capture().unit if has_cameras(self.capture) else None
+
     def mapped_pictures(
         self, progress: Callable[[str, int, int], None] | None = None
     ) -> Iterator[MappedPicture]:

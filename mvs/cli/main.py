@@ -37,8 +37,15 @@ COMMANDS = {
     "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
     "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
     "canonical show": Command(
-        "mvs.cli.canonical_show", "draw the template, and pictures in the cubecanonical register"
+        "mvs.cli.canonical_show", "draw the template, and pictures in the cube"
     ),
+    "canonical landmarks": Command(
+        "mvs.cli.canonical_landmarks", "landmarks in any layout: of pictures, a capture or a mesh"
+    ),
+    "canonical query": Command(
+        "mvs.cli.canonical_query", "find points clicked in one picture in all others"
+    ),
+    "canonical track": Command("mvs.cli.canonical_track", "follow points through a video"),
     "canonical segment": Command(
         "mvs.cli.canonical_segment", "regions of pictures and meshes, in any layout"
     ),
@@ -49,6 +56,9 @@ COMMANDS = {
     "canonical texture": Command(
         "mvs.cli.canonical_texture", "a head's colours over the template's atlas"
     ),
+    "canonical register": Command(
+        "mvs.cli.canonical_register", "wrap the template onto a reconstruction"
+    ),
     "canonical correspond": Command(
         "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
     ),
@@ -58,11 +68,17 @@ COMMANDS = {
     "evaluate embedder": Command(
         "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
     ),
+    "evaluate canonical": Command(
+        "mvs.cli.evaluate_canonical", "measure landmarks in space, or a tracked sequence"
+    ),
     "evaluate warp": Command(
         "mvs.cli.evaluate_warp", "measure warps and regions against a capture's ground truth"
     ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
+    ),
+    "synthesize sequence": Command(
+        "mvs.cli.synthesize_sequence", "render a video of a turning head, with true points"
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"

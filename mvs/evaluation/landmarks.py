@@ -114,7 +114,7 @@ def capture_landmarks(
     path = truth_path or capture.path / "gt" / "landmarks.json"
     if not path.is_file():
         return None
-    positions, visible = _read_truth(path)
+    positions, visible = read_landmark_truth(path)
     places = landmark_positions()
     pose = head_pose(places.astype(np.float64), positions)
     views = []
@@ -202,17 +202,12 @@ def read_pts(path: Path) -> DoubleArray:
     return points
 
 
-def read_landmark_truth(capture: Capture) -> tuple[DoubleArray, dict[str, BoolArray]]:
-    """A capture's true landmarks: positions (68, 3), world, and by view which (68,) it sees.
+def read_landmark_truth(path: Path) -> tuple[DoubleArray, dict[str, BoolArray]]:
+    """Positions (68, 3) and which of them each view sees, by image name.
 
     Raises:
-        CaptureError: if ``gt/landmarks.json`` is absent or cannot be used.
+        CaptureError: if the file is not such a one.
     """
-    return _read_truth(capture.path / "gt" / "landmarks.json")
-
-
-def _read_truth(path: Path) -> tuple[DoubleArray, dict[str, BoolArray]]:
-    """Positions (68, 3) and which of them each view sees."""
     remedy = "restore the ground truth"
     try:
         truth: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -201,7 +201,7 @@ def landmark_queries(
     """
     queries = _queries(*first)
     truth, embedded = second
-    positions, visible = read_landmark_truth(truth.capture)
+    positions, visible = read_landmark_truth(truth.capture.path / "gt" / "landmarks.json")
     errors = []
     for view, camera, cube_map in zip(
         truth.capture.views, embedded.cameras, embedded.cube_maps, strict=True
@@ -221,7 +221,7 @@ def landmark_queries(
 
 def _queries(truth: Truth, embedded: EmbeddedViews) -> DoubleArray:
     """(68, 3) medians over the views of the coordinates at the true landmarks; NaN unseen."""
-    positions, visible = read_landmark_truth(truth.capture)
+    positions, visible = read_landmark_truth(truth.capture.path / "gt" / "landmarks.json")
     told = np.full((len(embedded.cameras), len(positions), 3), np.nan)
     for index, view in enumerate(truth.capture.views):
         cube_map = embedded.cube_maps[index]

@@ -88,7 +88,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     for folder in ("images", "masks", "gt/hair"):
         (options.output / folder).mkdir(parents=True, exist_ok=True)
     for name, shot in zip(names, shots, strict=True):
-        photo = render(scene, shot, _backdrop(options.size, rng), options.supersampling, 1)
+        photo = render(scene, shot, backdrop(options.size, rng), options.supersampling, 1)
         _write_view(options.output, name, photo, rng)
         if progress is not None:
             progress()
@@ -96,7 +96,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     points, seen = _sparse_points(scene, shots)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
-    _write_json(options.output / "gt" / "landmarks.json", _landmarks(studio, scene, names, shots))
+    write_json(options.output / "gt" / "landmarks.json", _landmarks(studio, scene, names, shots))
 
 
 def sitter(studio: Studio, seed: int) -> Person:
@@ -176,25 +176,32 @@ def _camera(shot: Shot) -> Camera:
     return Camera("PINHOLE", width, height, params, pose)
 
 
-def _backdrop(size: int, rng: np.random.Generator) -> FloatArray:
+def backdrop(size: int, rng: np.random.Generator) -> FloatArray:
+    """A studio's wall (size, size, 3), linear RGB."""
     y, x = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
     shade_of = 0.26 - 0.08 * np.hypot(x, y) + 0.004 * clouds((size, size), rng, 1.2)
     return np.asarray(shade_of[..., None] * np.array([0.95, 1.0, 1.05]), np.float32)
 
 
 def _write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
-    noise = rng.normal(0, 1, photo.color.shape) * (0.004 * np.sqrt(np.maximum(photo.color, 0)))
-    light = np.clip((photo.color + noise) * 1.25, 0, None)
-    tone = np.clip(light * (1 + light / 9) / (1 + light * 0.45), 0, 1) ** (1 / 2.2)
-    picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
+    picture = expose(photo.color, rng)
     hair = np.where(photo.material == HAIR, 255, 0).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
-    _write_picture(output / "images" / name, picture[..., ::-1], quality)
-    _write_picture(output / "masks" / f"{name}.png", photo.mask.astype(np.uint8) * 255, [])
-    _write_picture(output / "gt" / "hair" / f"{Path(name).stem}.png", hair, [])
+    write_picture(output / "images" / name, picture[..., ::-1], quality)
+    write_picture(output / "masks" / f"{name}.png", photo.mask.astype(np.uint8) * 255, [])
+    write_picture(output / "gt" / "hair" / f"{Path(name).stem}.png", hair, [])
 
 
-def _write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
+def expose(color: FloatArray, rng: np.random.Generator) -> ByteArray:
+    """A picture (H, W, 3) uint8 with a sensor's noise, of linear RGB."""
+    noise = rng.normal(0, 1, color.shape) * (0.004 * np.sqrt(np.maximum(color, 0)))
+    light = np.clip((color + noise) * 1.25, 0, None)
+    tone = np.clip(light * (1 + light / 9) / (1 + light * 0.45), 0, 1) ** (1 / 2.2)
+    return np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
+    """Write (H, W, 3) uint8 BGR or (H, W) in the format of the name's ending, for OpenCV."""
     _, data = cv2.imencode(path.suffix, picture, options)
     _write_bytes(path, np.asarray(data, np.uint8).tobytes())
 
@@ -211,13 +218,13 @@ def _sparse_points(
     body = scene.layers[0]
     skin = np.unique(body.faces[body.materials == SKIN])
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
-    seen = np.stack([_see(scene, shot, body.positions[picked])[1] for shot in shots])
+    seen = np.stack([see_points(scene, shot, body.positions[picked])[1] for shot in shots])
     kept = seen.sum(axis=0) >= 2
     points = body.positions[picked[kept]].astype(np.float64) @ _WORLD_FROM_HEAD.T
     return points, [np.flatnonzero(row) for row in seen[:, kept]]
 
 
-def _see(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleArray, BoolArray]:
+def see_points(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleArray, BoolArray]:
     """Pixels (N, 2) of positions (N, 3) in the head's frame, and which of them nothing hides."""
     nearest = np.full(shot.size, np.inf, np.float32)
     for layer in scene.layers[:3]:
@@ -242,7 +249,7 @@ def _landmarks(
     positions = scene.head[vertices]
     views = {}
     for name, shot in zip(names, shots, strict=True):
-        pixels, seen = _see(scene, shot, positions)
+        pixels, seen = see_points(scene, shot, positions)
         views[name] = {"uv": pixels.round(4).tolist(), "visible": seen.astype(int).tolist()}
     world = positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
     return {
@@ -275,10 +282,11 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
         "identity": [round(float(value), 6) for value in person.identity],
         "model": "ICT-FaceKit (MIT licence)",
     }
-    _write_json(options.output / "gt" / "info.json", info, indent=2)
+    write_json(options.output / "gt" / "info.json", info, indent=2)
 
 
-def _write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:
+def write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:
+    """Write a JSON document, whole or not at all."""
     _write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 

@@ -1,0 +1,167 @@
+"""Places of the cube on a mesh whose vertices carry ``u v w``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvs.canonical.carry import Correspondences, apply_affine, fit_affine, map_locally
+from mvs.canonical.layouts import Layout
+from mvs.kernels.raster import vertex_normals
+from mvs.types import DoubleArray, FloatArray, IntArray
+
+# Triangles that are tried around a place, and vertices that are averaged over.
+_N_FACES, _N_NEAR = 24, 80
+_INSIDE_RADIUS = 0.1
+
+
+@dataclass(frozen=True)
+class SurfaceMesh:
+    """A mesh in the cube and in the world.
+
+    Attributes:
+        points: (V, 3) float64, world.
+        coords: (V, 3) float64, cube.
+        confidence: (V,) float64.
+        faces: (F, 3) int32, F > 0.
+    """
+
+    points: DoubleArray
+    coords: DoubleArray
+    confidence: DoubleArray
+    faces: IntArray
+
+
+@dataclass(frozen=True)
+class MeshPlaces:
+    """Places of the cube on a mesh; K rows.
+
+    Attributes:
+        points: (K, 3) float64, world; NaN where the mesh has no such place.
+        normals: (K, 3) float32 unit vectors; NaN there and inside the head.
+        confidence: (K,) float32 in [0, 1], 0 there.
+        distance: (K,) float32 in the cube, from the place to the mesh.
+    """
+
+    points: DoubleArray
+    normals: FloatArray
+    confidence: FloatArray
+    distance: FloatArray
+
+
+def find_on_mesh(
+    mesh: SurfaceMesh, layout: Layout, radius: float = 0.012, max_distance: float = 0.02
+) -> MeshPlaces:
+    """Look up a layout's places on a mesh.
+
+    The coordinates' noise is averaged: the position is that of an affine map, cube to world, fitted
+    to the vertices around the place, brought back to the nearest triangle in the world.
+
+    Args:
+        mesh: with coordinates.
+        layout: what is asked for; places inside the head come from a wider neighbourhood.
+        radius: width of the neighbourhood, in the cube.
+        max_distance: places farther from the mesh than this, in the cube, are missing.
+    """
+    places = layout.positions.astype(np.float64)
+    rows = np.flatnonzero(~layout.inside)
+    points, normals = np.full((2, len(places), 3), np.nan)
+    confidence, distance = np.zeros(len(places)), np.full(len(places), np.inf)
+    nearest = _nearest_on_faces(mesh.coords, mesh.faces, places)
+    distance[:] = np.linalg.norm(nearest[1] - places, axis=1)
+    rows = rows[distance[rows] <= max_distance]
+    if len(rows):
+        smooth = _smooth(mesh, places[rows], max(radius, _spacing(mesh)))
+        face, on_mesh, share = _nearest_on_faces(mesh.points, mesh.faces, smooth)
+        corners = mesh.faces[face]
+        of_vertices = vertex_normals(mesh.points.astype(np.float32), mesh.faces)[corners]
+        normal = (of_vertices * share[..., None]).sum(axis=1)
+        points[rows] = on_mesh
+        normals[rows] = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        sure = (mesh.confidence[corners] * share).sum(axis=1)
+        confidence[rows] = sure * np.exp(-0.5 * (distance[rows] / max_distance) ** 2)
+    if layout.inside.any():
+        seen = Correspondences(mesh.coords, mesh.points, np.maximum(mesh.confidence, 1e-3))
+        found = map_locally(seen, places[layout.inside], _INSIDE_RADIUS)
+        points[layout.inside], confidence[layout.inside] = found
+    sure = np.clip(confidence, 0, 1).astype(np.float32)
+    return MeshPlaces(points, normals.astype(np.float32), sure, distance.astype(np.float32))
+
+
+def _spacing(mesh: SurfaceMesh) -> float:
+    """Half again the usual edge in the cube: a neighbourhood holds some vertices."""
+    edges = mesh.coords[mesh.faces[:, 0]] - mesh.coords[mesh.faces[:, 1]]
+    return 1.5 * float(np.median(np.linalg.norm(edges, axis=1)))
+
+
+def _smooth(mesh: SurfaceMesh, places: DoubleArray, radius: float) -> DoubleArray:
+    """World positions (K, 3) of places by what the vertices around them agree on."""
+    from scipy.spatial import cKDTree
+
+    whole, _ = fit_affine(
+        Correspondences(mesh.coords, mesh.points, np.maximum(mesh.confidence, 1e-3)).thinned()
+    )
+    k = min(_N_NEAR, len(mesh.coords))
+    distance, near = cKDTree(mesh.coords).query(places, k=np.arange(1, k + 1))
+    width = np.maximum(radius, distance[:, :1])
+    weight = np.exp(-0.5 * (distance / width) ** 2) * np.maximum(mesh.confidence[near], 1e-3)
+    offsets = (mesh.coords[near] - places[:, None]) / width[..., None]
+    basis = np.concatenate([np.ones((*near.shape, 1)), offsets], axis=2)
+    error = mesh.points[near] - apply_affine(whole, mesh.coords[near].reshape(-1, 3)).reshape(
+        *near.shape, 3
+    )
+    weighted = basis * weight[..., None]
+    normal = weighted.transpose(0, 2, 1) @ basis
+    # Across the surface there is nothing to fit a slope to.
+    ridge = 0.02 * weight.sum(axis=1)
+    normal[:, [1, 2, 3], [1, 2, 3]] += ridge[:, None]
+    fit = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ error)
+    return np.asarray(apply_affine(whole, places) + fit[:, 0])
+
+
+def _nearest_on_faces(
+    positions: DoubleArray, faces: IntArray, places: DoubleArray
+) -> tuple[IntArray, DoubleArray, DoubleArray]:
+    """Face (K,), point (K, 3) and barycentric share (K, 3) nearest to places (K, 3)."""
+    from scipy.spatial import cKDTree
+
+    corners = positions[faces]
+    k = min(_N_FACES, len(faces))
+    tried = cKDTree(corners.mean(axis=1)).query(places, k=np.arange(1, k + 1))[1]
+    share = _barycentric(corners[tried], places[:, None])
+    points = (corners[tried] * share[..., None]).sum(axis=2)
+    best = np.linalg.norm(points - places[:, None], axis=2).argmin(axis=1)
+    row = np.arange(len(places))
+    return tried[row, best].astype(np.int32), points[row, best], share[row, best]
+
+
+def _barycentric(corners: DoubleArray, places: DoubleArray) -> DoubleArray:
+    """Shares (..., 3) of the corners (..., 3, 3) of the nearest point of each triangle."""
+    a, b, c = (corners[..., k, :] for k in range(3))
+    inner = _plane_share(a, b - a, c - a, places)
+    candidates = [np.where((inner >= 0).all(axis=-1, keepdims=True), inner, np.nan)]
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        start, along = corners[..., first, :], corners[..., second, :] - corners[..., first, :]
+        length = np.maximum((along**2).sum(axis=-1), 1e-300)
+        t = np.clip(((places - start) * along).sum(axis=-1) / length, 0, 1)
+        edge = np.zeros((*t.shape, 3))
+        edge[..., first], edge[..., second] = 1 - t, t
+        candidates.append(edge)
+    shares = np.stack(candidates)
+    points = (shares[..., None] * corners).sum(axis=-2)
+    off = np.nan_to_num(np.linalg.norm(points - places, axis=-1), nan=np.inf)
+    best = off.argmin(axis=0)
+    return np.asarray(np.take_along_axis(shares, best[None, ..., None], axis=0)[0])
+
+
+def _plane_share(
+    origin: DoubleArray, first: DoubleArray, second: DoubleArray, places: DoubleArray
+) -> DoubleArray:
+    """Shares (..., 3) of the foot of each place on its triangle's plane."""
+    to = places - origin
+    aa, ab, bb = ((x * y).sum(axis=-1) for x, y in ((first, first), (first, second), (second,) * 2))
+    pa, pb = (to * first).sum(axis=-1), (to * second).sum(axis=-1)
+    determinant = np.maximum(aa * bb - ab * ab, 1e-300)
+    s, t = (bb * pa - ab * pb) / determinant, (aa * pb - ab * pa) / determinant
+    return np.stack([1 - s - t, s, t], axis=-1)
