@@ -338,6 +338,7 @@ def _record(
     """What ``run.json`` holds."""
     return {
         "capture": str(capture.path),
+        "unit": capture.unit,
         "embedder": "none" if embedder is None else embedder.name,
         "until": until,
         "options": dataclasses.asdict(options),

@@ -58,4 +58,4 @@ def spread_points(n: int, template: Template | None = None) -> FloatArray:
     template = template or load_template()
     chosen, weights = spread(template.coords, template.faces, n)
     corners = template.coords[template.faces[chosen]].astype(np.float64)
-    return np.einsum("nk,nkc->nc", weights, corners).astype(np.float32)
+    return np.asarray(np.einsum("nk,nkc->nc", weights, corners), np.float32)

@@ -24,6 +24,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
+    "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
+    "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
     "calib convert": Command(
         "mvs.cli.calib_convert", "write a capture with its cameras in another program's format"

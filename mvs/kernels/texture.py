@@ -113,9 +113,7 @@ def _blend(face, barycentric, surface, stack, choice, colors, seen):  # type: ig
         place = np.empty((len(stack.focal), 2))
         first, last = chunk * len(face) // n_chunks, (chunk + 1) * len(face) // n_chunks
         for i in range(first, last):
-            best, how_well = _score(
-                face[i], barycentric[i], surface, stack, choice, scores, place
-            )
+            best, how_well = _score(face[i], barycentric[i], surface, stack, choice, scores, place)
             if best > 0:
                 seen[i] = how_well
                 _mix(stack, choice.powers, scores, best, place, colors[i])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from mvs.kernels.raster import rasterise
 from mvs.kernels.texture import Stack
 from mvs.stages.shots import part_camera
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, IntArray
+
+AnyArray = npt.NDArray[Any]
 
 # A step in depth from pixel to pixel that is an outline: in pixels' widths, in the surface's size.
 _STEP_PIXELS = 12.0
@@ -141,7 +144,7 @@ def _part(view: PinholeView, target: Target) -> _Part | None:
     footprint /= scale
     step = max(_STEP_PIXELS * footprint, _STEP_SIZE * target.size)
     trust = _trust(shown, keep, step, max(target.feather / footprint, 1.0))
-    steps = [max(int(round(band / footprint)), 1) for band in target.bands]
+    steps = [max(round(band / footprint), 1) for band in target.bands]
     smooth = [_smoothed(image, trust > 0, k) for k in steps]
     return _Part(camera, image, shown, trust, smooth, steps)
 
@@ -159,10 +162,10 @@ def _box(pixels: DoubleArray, camera: Camera) -> tuple[tuple[int, int], tuple[in
     return (int(low[1]), int(low[0])), (int(high[1]), int(high[0]))
 
 
-def _shrunk(values: npt.NDArray[np.generic], scale: float, size: tuple[int, int]) -> ByteArray:
+def _shrunk(values: AnyArray, scale: float, size: tuple[int, int]) -> AnyArray:
     if scale == 1.0:
-        return np.ascontiguousarray(values)  # type: ignore[arg-type]
-    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA))  # type: ignore[call-overload]
+        return np.ascontiguousarray(values)
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _trust(depth: FloatArray, keep: BoolArray, step: float, feather: float) -> ByteArray:
@@ -181,7 +184,7 @@ def _trust(depth: FloatArray, keep: BoolArray, step: float, feather: float) -> B
     padded = np.pad(inside.astype(np.uint8), 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     t = np.clip((distance - _MIXED) / feather, 0.0, 1.0)
-    return np.ceil(255.0 * t * t * (3.0 - 2.0 * t)).astype(np.uint8)
+    return np.asarray(np.ceil(255.0 * t * t * (3.0 - 2.0 * t)), np.uint8)
 
 
 def _smoothed(image: ByteArray, valid: BoolArray, step: int) -> FloatArray:

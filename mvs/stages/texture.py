@@ -13,7 +13,10 @@ from mvs.kernels.raster import rasterise, vertex_normals
 from mvs.kernels.spread import spread
 from mvs.kernels.texture import Choice, Stack, Surface, blend
 from mvs.stages.exposure import balance
+from mvs.stages.mesh import MIN_FACES, decimate
+from mvs.stages.model import Texture
 from mvs.stages.project import Target, one_view, stack_views
+from mvs.stages.unwrap import unwrap
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, IntArray, Mesh
 
 SIZES = (64, 16384)
@@ -32,6 +35,8 @@ class TextureOptions:
     Lengths are parts of the diagonal of the box around the mesh.
 
     Attributes:
+        size: width and height of the texture, texels.
+        max_faces: the mesh is simplified to so many; 0 leaves it as it is.
         bands: widths over which colours are averaged to split a picture into bands, ascending.
         powers: of the views' scores in each band's mean, from the finest; higher takes more from
             the best view and less from the rest.
@@ -42,6 +47,8 @@ class TextureOptions:
         gutter: texels around charts that repeat the nearest colour.
     """
 
+    size: int = 4096
+    max_faces: int = 30000
     bands: tuple[float, ...] = (0.004, 0.016)
     powers: tuple[float, ...] = (32.0, 12.0, 3.0)
     feather: float = 0.02
@@ -51,6 +58,10 @@ class TextureOptions:
     gutter: int = 16
 
     def __post_init__(self) -> None:
+        if not SIZES[0] <= self.size <= SIZES[1]:
+            raise ValueError(f"size must be in {SIZES[0]}..{SIZES[1]}, got {self.size}")
+        if self.max_faces < 0 or 0 < self.max_faces < MIN_FACES:
+            raise ValueError(f"max_faces must be 0 or at least {MIN_FACES}, got {self.max_faces}")
         if len(self.powers) != len(self.bands) + 1 or not all(p > 0 for p in self.powers):
             raise ValueError(
                 f"powers must be {len(self.bands) + 1} positive numbers, got {self.powers}"
@@ -69,7 +80,6 @@ def project_texture(
     uv: FloatArray,
     uv_faces: IntArray,
     views: Sequence[PinholeView],
-    size: int,
     options: TextureOptions | None = None,
 ) -> tuple[ByteArray, ByteArray]:
     """Colour a mesh's texture with the views' pictures.
@@ -83,8 +93,7 @@ def project_texture(
         uv: (W, 2) places in the texture, [0, 1]^2, y up.
         uv_faces: (F, 3) rows of ``uv`` of each face's corners.
         views: undistorted pictures with masks.
-        size: width and height of the texture, texels.
-        options: see ``TextureOptions``.
+        options: see ``TextureOptions``; the mesh is not simplified.
 
     Returns:
         (size, size, 3) uint8 colours, the first row at the top; and (size, size) uint8 share of
@@ -94,9 +103,10 @@ def project_texture(
         ValueError: if shapes do not fit, or no view sees the mesh.
     """
     options = options or TextureOptions()
-    _check(mesh, uv, uv_faces, size)
+    _check(mesh, uv, uv_faces)
+    size = options.size
     surface = _surface(mesh)
-    target = _target(surface, uv, uv_faces, size, options)
+    target = _target(surface, uv, uv_faces, options)
     stack = stack_views(views, target)
     choice = Choice(
         np.array(options.powers, np.float64), options.min_cosine, options.slack * target.size
@@ -117,9 +127,33 @@ def project_texture(
     return _with_gutter(texture, charted, options.gutter), coverage
 
 
-def _check(mesh: Mesh, uv: FloatArray, uv_faces: IntArray, size: int) -> None:
-    if not SIZES[0] <= size <= SIZES[1]:
-        raise ValueError(f"size must be in {SIZES[0]}..{SIZES[1]}, got {size}")
+def texture(
+    surface: Mesh,
+    views: Sequence[PinholeView],
+    options: TextureOptions | None = None,
+) -> tuple[Mesh, Texture]:
+    """Simplify a mesh, lay it flat and colour it.
+
+    Args:
+        surface: in the frame of the cameras.
+        views: undistorted pictures with masks.
+        options: see ``TextureOptions``.
+
+    Returns:
+        The mesh and the texture.
+
+    Raises:
+        ValueError: if an option is out of range, or no view sees the mesh.
+        ReconstructionError: if the mesh cannot be laid flat.
+    """
+    options = options or TextureOptions()
+    surface = decimate(surface, options.max_faces) if options.max_faces else surface
+    uv, uv_faces = unwrap(surface, options.size)
+    color, _ = project_texture(surface, uv, uv_faces, views, options)
+    return surface, Texture(uv, uv_faces, color)
+
+
+def _check(mesh: Mesh, uv: FloatArray, uv_faces: IntArray) -> None:
     if not len(mesh.faces):
         raise ValueError("the mesh has no faces")
     if uv.ndim != 2 or uv.shape[1] != 2 or not np.isfinite(uv).all():
@@ -138,14 +172,14 @@ def _surface(mesh: Mesh) -> Surface:
 
 
 def _target(
-    surface: Surface, uv: FloatArray, uv_faces: IntArray, size: int, options: TextureOptions
+    surface: Surface, uv: FloatArray, uv_faces: IntArray, options: TextureOptions
 ) -> Target:
     corners = surface.vertices[surface.faces]
     sides = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.linalg.norm(np.cross(*sides), axis=1).sum()
     flat = uv[uv_faces].astype(np.float64)
     a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    texels = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() * size**2
+    texels = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() * options.size**2
     diagonal = float(np.linalg.norm(np.ptp(surface.vertices, axis=0)))
     return Target(
         surface.vertices,
@@ -223,9 +257,7 @@ def _strips(
         yield slice(top, top + height), found.face[inside], found.barycentric[inside], inside
 
 
-def _with_gutter(
-    texture: ByteArray, charted: BoolArray, gutter: int
-) -> npt.NDArray[np.uint8]:
+def _with_gutter(texture: ByteArray, charted: BoolArray, gutter: int) -> npt.NDArray[np.uint8]:
     """Charts widened by their nearest colours; the rest takes the charts' mean."""
     import cv2
 
