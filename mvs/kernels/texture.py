@@ -197,8 +197,8 @@ def _mix(stack, powers, scores, best, place, out):  # type: ignore[no-untyped-de
         share = scores[v] / best
         for level in range(n_levels + 1):
             weight = share ** powers[level]
-            # What is below a thousandth is nothing that eight bits could tell.
-            if weight < 1e-3:
+            # So small a share is nothing that eight bits could tell.
+            if weight < 5e-3:
                 continue
             if level == 0:
                 _cubic(stack, v, place[v, 0], place[v, 1], fine)

@@ -87,11 +87,16 @@ def suited(
     if up is None and (is_glb or (suffix.startswith(".usd") and model.up not in ("y", "z", None))):
         up = _GLTF_UP if model.up is not None else None
     if is_glb and model.up is None and up is None:
-        warnings.append(f"{path}: which way is up is not known; turn it with --source-up")
+        warnings.append(
+            f"{path}: which way is up is not known; say it to mvs export with --source-up"
+        )
     if is_glb and unit is None:
         unit = _GLTF_UNIT if model.unit is not None else None
         if unit is None:
-            warnings.append(f"{path}: the unit is not known, taken for metres; say --source-unit")
+            warnings.append(
+                f"{path}: the unit is not known, taken for metres; "
+                "say it in capture.json, or to mvs export with --source-unit"
+            )
     if suffix == ".ply" and model.texture is not None:
         warnings.append(f"{path}: PLY has no place for the texture; colours are the vertices'")
     return placed(model, up, unit), warnings

@@ -133,7 +133,7 @@ def encode_picture(color: ByteArray, kind: str) -> bytes:
     """A picture (H, W, 3) RGB as the bytes of a PNG or JPEG (quality 95) file."""
     import cv2
 
-    how = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    how = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 4]
     return cv2.imencode(f".{kind}", color[..., ::-1], how)[1].tobytes()
 
 

@@ -22,8 +22,8 @@ AnyArray = npt.NDArray[Any]
 # A step in depth from pixel to pixel that is an outline: in pixels' widths, in the surface's size.
 _STEP_PIXELS = 12.0
 _STEP_SIZE = 0.004
-# Pixels at outlines that show two things at once.
-_MIXED = 1.0
+# Pixels beside outlines whose interpolation reaches across.
+_MIXED = 2.0
 _FAR = np.float32(1e30)
 
 

@@ -206,14 +206,23 @@ def _gains(surface: Surface, stack: Stack, choice: Choice) -> DoubleArray:
 
 def _vertex_colors(mesh: Mesh, surface: Surface, stack: Stack, choice: Choice) -> FloatArray:
     """(V, 3) colours of the vertices; what no view sees well takes its neighbours'."""
-    n = len(surface.vertices)
+    n, faces = len(surface.vertices), surface.faces
     face, corner = np.zeros(n, np.int32), np.zeros(n, np.int64)
-    for k in (2, 1, 0):
-        face[mesh.faces[::-1, k]] = np.arange(len(mesh.faces))[::-1]
-        corner[mesh.faces[::-1, k]] = k
-    weights = np.eye(3, dtype=np.float32)[corner]
-    colors, how_well = blend(face, weights, surface, stack, choice)
-    return _filled(colors, how_well >= _SURE, mesh)
+    for k in range(3):
+        face[faces[:, k]] = np.arange(len(faces))
+        corner[faces[:, k]] = k
+    colors, how_well = blend(face, np.eye(3, dtype=np.float32)[corner], surface, stack, choice)
+    # Vertices at outlines are seen badly; the faces around them may be seen well.
+    probe, weights = spread(surface.vertices, faces, _PROBES)
+    around, sure = blend(probe, weights.astype(np.float32), surface, stack, choice)
+    share = (weights * (sure >= _SURE)[:, None]).ravel()
+    rows = faces[probe].ravel()
+    total = np.bincount(rows, share, n)
+    mean = [np.bincount(rows, share * c, n) for c in np.repeat(around, 3, axis=0).T]
+    known, near = how_well >= _SURE, total > 0
+    mixed = np.stack(mean, axis=1) / np.maximum(total, 1e-12)[:, None]
+    colors = np.where(known[:, None], colors, mixed).astype(np.float32)
+    return _filled(colors, known | near, mesh)
 
 
 def _filled(colors: FloatArray, known: BoolArray, mesh: Mesh) -> FloatArray:
