@@ -51,7 +51,7 @@ class TextureOptions:
     max_faces: int = 30000
     bands: tuple[float, ...] = (0.004, 0.016)
     powers: tuple[float, ...] = (32.0, 12.0, 3.0)
-    feather: float = 0.02
+    feather: float = 0.01
     min_cosine: float = 0.1
     slack: float = 0.002
     is_balanced: bool = True

@@ -105,7 +105,7 @@ def test_what_lies_behind_never_takes_the_occluders_colour():
     sides = {"wall": np.s_[:, : SIZE // 2], "plate": np.s_[:, SIZE // 2 :]}
     for name, expected in (("wall", [0, 200, 0]), ("plate", [0, 0, 200])):
         off = np.abs(color[sides[name]].astype(int) - expected)
-        assert off.max() <= 3, name
+        assert off.max() <= 8, name
     assert (coverage[sides["wall"]] > 0).mean() > 0.7
     # Each camera's ray to the wall's middle meets the plate.
     assert coverage[SIZE // 2, SIZE // 4] == 0
