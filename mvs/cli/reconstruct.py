@@ -93,6 +93,8 @@ def run(options: Options) -> None:
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
 
+    if options.texture and options.until != "mesh":
+        raise ValueError("--texture colours the mesh: leave out --until")
     capture = options.load_capture()
     prepare_output(options.output)
     embedder = None
@@ -106,7 +108,7 @@ def run(options: Options) -> None:
         report = reconstruct(
             capture, embedder, options.output, options.pipeline(), options.until, progress
         )
-    if options.texture and options.until == "mesh":
+    if options.texture:
         done = texture_capture(capture, options.output, options.output)
         report.warnings.extend(done.warnings)
         report.files.extend(done.files)

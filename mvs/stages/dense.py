@@ -15,6 +15,7 @@ from calib.colmap import write_model
 from calib.files import replacing
 from calib.write import undistort_capture
 from mvs.kernels.raster import rasterise, vertex_normals
+from mvs.stages.export import write_visibility
 from mvs.stages.ply import write_colored_points
 from mvs.types import DoubleArray, FloatArray, Mesh, PointCloud
 
@@ -126,7 +127,7 @@ def write_workspace(
     for index, (name, camera) in enumerate(zip(names, cameras, strict=True)):
         found = view_depth(mesh, camera)
         for kind, values in (("depth_maps", found.depth), ("normal_maps", found.normals)):
-            # Stereo fusion takes "geometric", and OpenMVS too, "photometric" is the other's name.
+            # What stereo fusion and OpenMVS look for first.
             write_map(stereo / kind / f"{name}.geometric.bin", values)
         words[:, index // 64] |= _sees(cloud, camera, found).astype(np.uint64) << np.uint64(
             index % 64
@@ -140,8 +141,6 @@ def write_workspace(
     fused, visibility = folder / "fused.ply", folder / "fused.ply.vis"
     with replacing(fused) as stream:
         write_colored_points(stream, cloud)
-    from mvs.stages.export import write_visibility
-
     write_visibility(words, visibility)
     return [folder / "sparse", stereo, fused, visibility]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.files import replacing
-from mvs.stages.model import Model, encode_picture, split_corners
+from mvs.stages.model import Model, encode_picture, linear_colors, split_corners
 from mvs.stages.ply import needs_double
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
@@ -92,7 +92,7 @@ def write_glb(path: Path, model: Model) -> list[Path]:
     }
     primitive: dict[str, Any] = {"attributes": attributes, "mode": _POINTS}
     if uv is None:
-        attributes["COLOR_0"] = document.accessor(_linear(cloud.colors), _USHORT)
+        attributes["COLOR_0"] = document.accessor(_opaque(cloud.colors), _USHORT)
     else:
         attributes["TEXCOORD_0"] = document.accessor(uv * [1, -1] + [0, 1], _FLOAT)
     if faces is not None:
@@ -151,8 +151,6 @@ def _unit(normals: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.where(length > 1e-6, normals / np.maximum(length, 1e-6), [0.0, 1.0, 0.0])
 
 
-def _linear(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """(N, 4) of 65535: sRGB colours (IEC 61966-2-1) as linear ones, opaque."""
-    value = colors / 255.0
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return np.rint(65535.0 * np.column_stack([linear, np.ones(len(linear))]))
+def _opaque(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """(N, 4) of 65535: linear colours and full cover."""
+    return np.rint(65535.0 * np.column_stack([linear_colors(colors), np.ones(len(colors))]))

@@ -137,6 +137,12 @@ def encode_picture(color: ByteArray, kind: str) -> bytes:
     return cv2.imencode(f".{kind}", color[..., ::-1], how)[1].tobytes()
 
 
+def linear_colors(colors: ByteArray) -> DoubleArray:
+    """Colours (N, 3) of 0 to 1 in linear light from sRGB's bytes (IEC 61966-2-1)."""
+    value = colors / 255.0
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
 def _vector(axis: Axis) -> DoubleArray:
     vector = np.zeros(3)
     vector["xyz".index(axis[-1])] = -1.0 if axis[0] == "-" else 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mvs.stages.model import METRES, Model, encode_picture
+from mvs.stages.model import METRES, Model, encode_picture, linear_colors
 
 
 def write_usd(path: Path, model: Model) -> list[Path]:
@@ -88,7 +88,7 @@ def _add_geometry(stage: Any, model: Model, picture: str) -> None:
     sure = primvars.CreatePrimvar("confidence", kinds.FloatArray, "vertex")
     sure.Set(Vt.FloatArray.FromNumpy(cloud.confidence))
     color = primvars.CreatePrimvar("displayColor", kinds.Color3fArray, "vertex")
-    color.Set(Vt.Vec3fArray.FromNumpy(_linear(cloud.colors)))
+    color.Set(Vt.Vec3fArray.FromNumpy(linear_colors(cloud.colors).astype(np.float32)))
     if model.texture is not None and faces is not None:
         st = primvars.CreatePrimvar("st", kinds.TexCoord2fArray, "faceVarying")
         st.Set(Vt.Vec2fArray.FromNumpy(model.texture.uv))
@@ -122,9 +122,3 @@ def _add_material(stage: Any, shape: Any, picture: str) -> None:
     surface = shader.CreateOutput("surface", kinds.Token)
     material.CreateSurfaceOutput().ConnectToSource(surface)
     UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
-
-
-def _linear(colors: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Any:
-    value = colors / 255.0
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)

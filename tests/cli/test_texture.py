@@ -112,6 +112,7 @@ def test_depths_and_the_workspace_are_exported(capfd, folder, textured, tmp_path
         (["texture", "CAPTURE", "RUN/cloud.ply", "--output", "o"], "no faces"),
         (["texture", "CAPTURE", "nowhere.ply", "--output", "o"], "nowhere.ply: no such"),
         (["texture", "CAPTURE", "far.ply", "--output", "o"], "one frame"),
+        (["reconstruct", "CAPTURE", "--output", "o", "--texture", "--until", "fuse"], "--until"),
         (["texture", "nowhere", "RUN", "--output", "o"], "nowhere"),
     ],
 )

@@ -57,7 +57,7 @@ def test_the_paint_comes_back(textured):
     error = np.abs(color[known][seen] - truth[seen])
     # Half a grey level of the pictures, half of the texture; the mesh is flat between vertices.
     assert error.mean() < 1.0
-    assert np.quantile(error, 0.999) < 4.0
+    assert np.quantile(error, 0.999) < 6.0
 
 
 def test_the_background_stays_out(textured):
