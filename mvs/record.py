@@ -17,7 +17,10 @@ from typing import Any
 from calib.capture import Capture, CaptureError
 from calib.files import replacing
 
-RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply", "run.json")
+RESULTS = (
+    *("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply"),
+    *("textured.ply", "textured.npz", "textured.png", "textured.glb", "run.json"),
+)
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
 # (stage, steps done, steps in all)

@@ -109,8 +109,8 @@ class PointCloud:
     def __len__(self) -> int:
         return len(self.points)
 
-    def rows(self, chosen: BoolArray) -> PointCloud:
-        """Some of the points."""
+    def rows(self, chosen: BoolArray | IntArray) -> PointCloud:
+        """Some of the points, by a mask or by their rows."""
         return PointCloud(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 

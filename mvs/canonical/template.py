@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mvs.kernels.spread import spread
 from mvs.stages.obj import read_obj
 from mvs.stages.ply import read_properties
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray
 
 _SHIPPED = Path(__file__).parent / "template.npz"
-# Steps of Roberts' R2 sequence, even in the unit square.
-_R2 = (0.7548776662466927, 0.5698402909980532)
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,6 @@ def spread_points(n: int, template: Template | None = None) -> FloatArray:
     if n < 1:
         raise ValueError(f"n must be positive, got {n}")
     template = template or load_template()
-    corners: DoubleArray = template.coords[template.faces].astype(np.float64)
-    sides = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    share = np.cumsum(np.linalg.norm(np.cross(*sides), axis=1))
-    index = np.arange(1, n + 1)
-    # The golden ratio's multiples choose the face, R2's the place on it.
-    chosen = np.searchsorted(share, (index * 0.6180339887498949 % 1.0) * share[-1])
-    a, b = (index * step % 1.0 for step in _R2)
-    over = a + b > 1
-    a, b = np.where(over, 1 - a, a), np.where(over, 1 - b, b)
-    places = corners[chosen, 0] + a[:, None] * sides[0][chosen] + b[:, None] * sides[1][chosen]
-    return np.asarray(places, np.float32)
+    chosen, weights = spread(template.coords, template.faces, n)
+    corners = template.coords[template.faces[chosen]].astype(np.float64)
+    return np.asarray(np.einsum("nk,nkc->nc", weights, corners), np.float32)

@@ -25,6 +25,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
+    "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "calib photos": Command(
         "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
     ),

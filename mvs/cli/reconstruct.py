@@ -31,6 +31,7 @@ class Options(SourceOptions):
             photometrically to tenths: ``fast`` gives every second pixel of every second row a
             depth, ``balanced`` every pixel, ``best`` of larger heads.
             What is given of the options below goes before the preset's.
+        texture: colour the mesh too, as ``mvs texture`` does: textured.ply and textured.glb.
         verbose: print what became of every pixel.
         pairs: which views are matched.
         match: how.
@@ -44,6 +45,7 @@ class Options(SourceOptions):
 
     until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
     quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
+    texture: bool = False
     verbose: bool = False
     pairs: PairOptions = field(default_factory=PairOptions)
     match: MatchOptions = field(default_factory=MatchOptions)
@@ -89,7 +91,10 @@ def run(options: Options) -> None:
     from mvs.cli.show import progress_bars, warn
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
+    from mvs.stages.textured import texture_capture
 
+    if options.texture and options.until != "mesh":
+        raise ValueError("--texture colours the mesh: leave out --until")
     capture = options.load_capture()
     prepare_output(options.output)
     embedder = None
@@ -103,6 +108,10 @@ def run(options: Options) -> None:
         report = reconstruct(
             capture, embedder, options.output, options.pipeline(), options.until, progress
         )
+    if options.texture:
+        done = texture_capture(capture, options.output, options.output)
+        report.warnings.extend(done.warnings)
+        report.files.extend(done.files)
     if not options.quiet:
         warn(report.warnings)
         _print(report, options.verbose)

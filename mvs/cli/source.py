@@ -26,6 +26,22 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def set_threads(threads: int) -> None:
+    """Set the number of threads of the parallel kernels.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
+    import cv2
+    import numba
+
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {threads}")
+    limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
+    numba.set_num_threads(min(threads, limit))
+    cv2.setNumThreads(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What embeds pictures.
@@ -63,14 +79,7 @@ class NetworkOptions:
         Raises:
             ValueError: if it is not positive.
         """
-        import cv2
-        import numba
-
-        if self.threads < 1:
-            raise ValueError(f"--threads must be at least 1, got {self.threads}")
-        limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
-        numba.set_num_threads(min(self.threads, limit))
-        cv2.setNumThreads(1)
+        set_threads(self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from calib.files import replacing
+from mvs.stages.glb import write_glb
+from mvs.stages.model import Axis, Model, Unit, find_up, known_unit, placed
+from mvs.stages.obj_model import write_obj_model
 from mvs.stages.ply import read_ply, write_ply
-from mvs.types import IntArray, Mesh, PointCloud
+from mvs.stages.stl import write_stl
+from mvs.stages.usd import write_usd
+from mvs.types import Mesh, PointCloud
 
-Exporter = Callable[[BinaryIO, PointCloud, IntArray | None, str | None], None]
+Exporter = Callable[[Path, Model], list[Path]]
 
-EXPORTERS: dict[str, Exporter] = {".ply": write_ply}
+
+def _write_ply(path: Path, model: Model) -> list[Path]:
+    """PLY has no place for a texture: colours are the vertices'."""
+    with replacing(path) as stream:
+        write_ply(stream, model.vertices, model.faces, model.unit)
+    return [path]
+
+
+EXPORTERS: dict[str, Exporter] = {
+    ".ply": _write_ply,
+    ".glb": write_glb,
+    ".obj": write_obj_model,
+    ".stl": write_stl,
+    ".usd": write_usd,
+    ".usda": write_usd,
+    ".usdc": write_usd,
+    ".usdz": write_usd,
+}
+# glTF has one axis and one unit; the rest write the frame they are given.
+_GLTF_UP: Axis = "y"
+_GLTF_UNIT: Unit = "m"
+
+
+def write_model(model: Model, path: Path) -> list[Path]:
+    """Write a model; the format follows from the file's ending.
+
+    Args:
+        model: written in the frame and unit that it is in; see ``suited``.
+        path: where to; its folder exists, a file there is replaced.
+
+    Returns:
+        The files written: with some formats, textures come beside.
+
+    Raises:
+        ValueError: if no exporter is known for the ending, or the format cannot hold the model.
+        OSError: if a file cannot be written; an older one is then left as it was.
+    """
+    return _exporter(path)(path, model)
+
+
+def suited(
+    model: Model, path: Path, up: Axis | None = None, unit: Unit | None = None
+) -> tuple[Model, list[str]]:
+    """A model in the frame and unit that its file shall have.
+
+    Args:
+        model: the model; where it knows no ``up``, cube coordinates may.
+        path: the file. GLB is y up in metres; USD says its own unit and axis, of y and z; the
+            other formats take what they are given.
+        up: axis that shall point up, if not the format's.
+        unit: if not the format's.
+
+    Returns:
+        The model and, a line each, what could not be done for not being known.
+
+    Raises:
+        ValueError: if ``up`` or ``unit`` is given, but the model's own is not known.
+    """
+    _exporter(path)
+    suffix = path.suffix.lower()
+    warnings = []
+    is_glb = suffix == ".glb"
+    turns = up is not None or is_glb or suffix.startswith(".usd")
+    if turns and model.up is None:
+        model = replace(model, up=find_up(model.vertices))
+    if up is None and (is_glb or (suffix.startswith(".usd") and model.up not in ("y", "z", None))):
+        up = _GLTF_UP if model.up is not None else None
+    if is_glb and model.up is None and up is None:
+        warnings.append(
+            f"{path}: which way is up is not known; say it to mvs export with --source-up"
+        )
+    if is_glb and unit is None:
+        unit = _GLTF_UNIT if model.unit is not None else None
+        if unit is None:
+            warnings.append(
+                f"{path}: the unit is not known, taken for metres; "
+                "say it in capture.json, or to mvs export with --source-unit"
+            )
+    if suffix == ".ply" and model.texture is not None:
+        warnings.append(f"{path}: PLY has no place for the texture; colours are the vertices'")
+    return placed(model, up, unit), warnings
 
 
 def write_cloud(cloud: PointCloud, path: Path, unit: str | None = None) -> None:
@@ -30,9 +115,7 @@ def write_cloud(cloud: PointCloud, path: Path, unit: str | None = None) -> None:
         ValueError: if no exporter is known for the ending.
         OSError: if the file cannot be written; an older one is then left as it was.
     """
-    exporter = _exporter(path)
-    with replacing(path) as stream:
-        exporter(stream, cloud, None, unit)
+    write_model(Model(cloud, unit=known_unit(unit)), path)
 
 
 def write_mesh(mesh: Mesh, path: Path, unit: str | None = None) -> None:
@@ -47,9 +130,7 @@ def write_mesh(mesh: Mesh, path: Path, unit: str | None = None) -> None:
         ValueError: if no exporter is known for the ending.
         OSError: if the file cannot be written; an older one is then left as it was.
     """
-    exporter = _exporter(path)
-    with replacing(path) as stream:
-        exporter(stream, mesh.vertices, mesh.faces, unit)
+    write_model(Model(mesh.vertices, mesh.faces, unit=known_unit(unit)), path)
 
 
 def write_visibility(views: npt.NDArray[np.uint64], path: Path) -> None:

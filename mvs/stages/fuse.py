@@ -17,17 +17,14 @@ import numpy.typing as npt
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.kernels.fusion import FittedSurface, Samples, average_groups, fit_surface, group_by_cell
+from mvs.stages.exposure import balance, mean_colors
 from mvs.stages.triangulate import Triangulation, nothing_triangulated, sample_picture
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray, PointCloud
 
 _PROBES = 4000
 # Power of the cosine by which views share in a colour: few views count, so detail is kept.
 _HEAD_ON = 8
-# Exposure is compared where colours are neither black nor burnt out, on enough points.
 _EXPOSURE_ROUNDS = 3
-_DARK, _BRIGHT = 10, 245
-_MIN_EXPOSED = 200
-_MAX_GAIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -266,40 +263,9 @@ def _look(
         pixels, _ = camera.project(points[rows])
         samples.append(sample_picture(image, np.nan_to_num(pixels)).astype(np.float32))
         shares.append((np.maximum(cosine, 0.05) ** _HEAD_ON).astype(np.float32))
-    gains = np.ones((len(samples), 3), np.float32)
-    for _ in range(_EXPOSURE_ROUNDS):
-        mean = _mean_colors(seen, samples, shares, gains)
-        gains = _exposure_gains(seen, samples, mean)
-    colors = np.clip(np.rint(_mean_colors(seen, samples, shares, gains)), 0, 255).astype(np.uint8)
+    gains = balance(seen, samples, shares, _EXPOSURE_ROUNDS)
+    colors = np.clip(np.rint(mean_colors(seen, samples, shares, gains)), 0, 255).astype(np.uint8)
     return normals, colors, np.sum(seen, axis=0).astype(np.int32)
-
-
-def _mean_colors(
-    seen: Sequence[npt.NDArray[np.bool_]],
-    samples: Sequence[FloatArray],
-    shares: Sequence[FloatArray],
-    gains: FloatArray,
-) -> FloatArray:
-    """(N, 3) weighted mean of the views' colours times their gains."""
-    total = np.zeros((len(seen[0]), 3), np.float32)
-    weight = np.full(len(seen[0]), 1e-12, np.float32)
-    for sees, sample, share, gain in zip(seen, samples, shares, gains, strict=True):
-        total[sees] += share[:, None] * sample * gain
-        weight[sees] += share
-    return total / weight[:, None]
-
-
-def _exposure_gains(
-    seen: Sequence[npt.NDArray[np.bool_]], samples: Sequence[FloatArray], mean: FloatArray
-) -> FloatArray:
-    """(V, 3) factors that bring the views' colours to the mean; their own mean is 1."""
-    gains = np.ones((len(samples), 3), np.float32)
-    for gain, sees, sample in zip(gains, seen, samples, strict=True):
-        usable = ((sample > _DARK) & (sample < _BRIGHT)).all(axis=1)
-        if usable.sum() >= _MIN_EXPOSED:
-            gain[:] = np.median(mean[sees][usable] / sample[usable], axis=0)
-    gains = np.clip(gains, 1 / _MAX_GAIN, _MAX_GAIN)
-    return np.asarray(gains / np.exp(np.log(gains).mean(axis=0)), np.float32)
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> FloatArray:

@@ -16,7 +16,7 @@ from mvs.stages.trim import sight
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray, Mesh, PointCloud
 
 _MIN_POINTS = 100
-_MIN_FACES = 100
+MIN_FACES = 100
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class MeshOptions:
             )
         if not 0 <= self.min_piece <= 1:
             raise ValueError(f"min_piece must be in [0, 1], got {self.min_piece}")
-        if self.max_faces < 0 or 0 < self.max_faces < _MIN_FACES:
-            raise ValueError(f"max_faces must be 0 or at least {_MIN_FACES}, got {self.max_faces}")
+        if self.max_faces < 0 or 0 < self.max_faces < MIN_FACES:
+            raise ValueError(f"max_faces must be 0 or at least {MIN_FACES}, got {self.max_faces}")
         if self.n_neighbors < 1:
             raise ValueError(f"n_neighbors must be at least 1, got {self.n_neighbors}")
 
@@ -134,6 +134,29 @@ def simplify(
     less.remove_degenerate_triangles()
     less.remove_unreferenced_vertices()
     return np.asarray(less.vertices, np.float64), np.asarray(less.triangles, np.int32)
+
+
+def decimate(surface: Mesh, max_faces: int, n_neighbors: int = 6) -> Mesh:
+    """A mesh of fewer faces whose vertices carry what those near them carried.
+
+    Args:
+        surface: the mesh.
+        max_faces: it has about so many; a mesh that has no more is returned as it is.
+        n_neighbors: vertices whose attributes a vertex takes.
+
+    Raises:
+        ValueError: if ``max_faces`` is below 100.
+    """
+    if max_faces < MIN_FACES:
+        raise ValueError(f"max_faces must be at least {MIN_FACES}, got {max_faces}")
+    if len(surface.faces) <= max_faces:
+        return surface
+    origin = surface.vertices.points.mean(axis=0)
+    local = replace(surface.vertices, points=surface.vertices.points - origin)
+    vertices, faces = simplify(local.points, surface.faces, max_faces)
+    distance, rows = _nearest(local.points, vertices, min(n_neighbors, len(local)))
+    cloud = _interpolate(local, vertices + origin, distance, rows, _spacing(local.points))
+    return Mesh(replace(cloud, normals=_vertex_normals(vertices, faces)), faces)
 
 
 def _seen(

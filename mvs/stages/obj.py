@@ -19,11 +19,12 @@ class ObjMesh:
 
     Attributes:
         vertices: (V, 3) float64.
-        faces: (F, 3) int32 rows of ``vertices``.
+        faces: (F, 3) int32 rows of ``vertices``; none for points.
         texture: (W, 2) float32 places in the texture, y up, or None.
         texture_faces: (F, 3) int32 rows of ``texture``, or None.
         normals: (N, 3) float32 unit vectors, or None.
         normal_faces: (F, 3) int32 rows of ``normals``, or None where those are the vertices'.
+        colors: (V, 3) float in [0, 1], written behind the places as MeshLab and Blender read them.
     """
 
     vertices: DoubleArray
@@ -32,6 +33,7 @@ class ObjMesh:
     texture_faces: IntArray | None = None
     normals: FloatArray | None = None
     normal_faces: IntArray | None = None
+    colors: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if (self.texture is None) != (self.texture_faces is None):
@@ -59,7 +61,11 @@ class ObjMesh:
 
 
 def write_obj(
-    stream: BinaryIO, mesh: ObjMesh, material: str | None = None, library: str | None = None
+    stream: BinaryIO,
+    mesh: ObjMesh,
+    material: str | None = None,
+    library: str | None = None,
+    comment: str | None = None,
 ) -> None:
     """Write a mesh as OBJ.
 
@@ -68,10 +74,15 @@ def write_obj(
         mesh: what is written, in its order.
         material: name of the faces' material.
         library: file name of the MTL that has it, beside the OBJ; see ``write_mtl``.
+        comment: first line of the file.
     """
-    lines = [f"mtllib {library}"] if library else []
-    digits = _digits(mesh.vertices)
-    lines += _rows("v", mesh.vertices, digits)
+    lines = [f"# {comment}"] if comment else []
+    lines += [f"mtllib {library}"] if library else []
+    places = _rows("v", mesh.vertices, _digits(mesh.vertices))
+    if mesh.colors is not None:
+        behind = _rows("", mesh.colors, 6)
+        places = [place + color for place, color in zip(places, behind, strict=True)]
+    lines += places
     lines += [] if mesh.texture is None else _rows("vt", mesh.texture, 7)
     lines += [] if mesh.normals is None else _rows("vn", mesh.normals, 5)
     lines += [f"usemtl {material}"] if material else []

@@ -97,6 +97,26 @@ def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntA
     _write(stream, table, faces)
 
 
+def write_colored_points(stream: BinaryIO, cloud: PointCloud) -> None:
+    """Write points, normals and colours alone, float and uchar, as COLMAP's fused clouds are.
+
+    Args:
+        stream: open for binary writing.
+        cloud: the points.
+    """
+    names = ["x", "y", "z", "nx", "ny", "nz"]
+    fields = [(name, "<f4") for name in names]
+    fields += [(name, "u1") for name in ("red", "green", "blue")]
+    table = np.empty(len(cloud), fields)
+    values = np.column_stack([cloud.points, cloud.normals])
+    for name, column in zip(names, values.T, strict=True):
+        table[name] = column
+    for name, color in zip(("red", "green", "blue"), cloud.colors.T, strict=True):
+        table[name] = color
+    header = PlyData([PlyElement.describe(table, "vertex")], text=False, byte_order="<").header
+    stream.write(header.encode("ascii") + b"\n" + table.tobytes())
+
+
 def _write(
     stream: BinaryIO,
     vertex: npt.NDArray[np.void],
@@ -119,7 +139,7 @@ def _write(
 
 
 def _vertex_table(cloud: PointCloud) -> npt.NDArray[np.void]:
-    place = "<f8" if _needs_double(cloud) else "<f4"
+    place = "<f8" if needs_double(cloud) else "<f4"
     fields = [(name, place) for name in "xyz"]
     fields += [(name, "<f4") for name in ("nx", "ny", "nz")]
     fields += [(name, "u1") for name in ("red", "green", "blue")]
@@ -135,7 +155,7 @@ def _vertex_table(cloud: PointCloud) -> npt.NDArray[np.void]:
     return table
 
 
-def _needs_double(cloud: PointCloud) -> bool:
+def needs_double(cloud: PointCloud) -> bool:
     """Float rounds to 2^-24 of the largest coordinate; a millionth of the extent is bearable."""
     if len(cloud) == 0:
         return False

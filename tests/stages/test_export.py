@@ -167,8 +167,8 @@ def test_the_same_bytes_twice(tmp_path):
 
 
 def test_unknown_endings_and_foreign_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"\.obj"):
-        write_cloud(random_cloud(), tmp_path / "cloud.obj")
+    with pytest.raises(ValueError, match=r"\.fbx"):
+        write_cloud(random_cloud(), tmp_path / "cloud.fbx")
     (tmp_path / "no.ply").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"no\.ply"):
         read_cloud(tmp_path / "no.ply")

@@ -1,0 +1,119 @@
+"""``mvs export``: a run's result in another format."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mvs.cli.source import FormatName
+from mvs.stages.model import Axis, Unit
+
+if TYPE_CHECKING:
+    from calib.capture import Capture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write a result as .glb, .obj, .ply, .stl, .usd(a, c, z), or depths for other programs.
+
+    Attributes:
+        source: folder of a run (its textured mesh, else its mesh, else its cloud), or a .ply file.
+        output: the file, whose ending says the format; with --colmap-dense or --depths a folder.
+        up: axis that shall point up; y in .glb, y or z in .usd, else as it is.
+        unit: m in .glb, else as it is.
+        source_up: axis that points up, if not what the cube coordinates say.
+        source_unit: unit of the source, if not what the capture says.
+        picture: format of the texture; jpg in .glb, else png.
+        colmap_dense: write a dense workspace that COLMAP and OpenMVS go on from.
+        depths: write the mesh's depths and normals in every view, <image name>.npz.
+        capture: of the run, if it is not where it was; for --colmap-dense and --depths.
+        format: of its camera file, if it shall not be found out.
+        quiet: print nothing but errors.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
+    output: Path
+    up: Literal["y", "z"] | None = None
+    unit: Unit | None = None
+    source_up: Axis | None = None
+    source_unit: Unit | None = None
+    picture: Literal["png", "jpg"] | None = None
+    colmap_dense: bool = False
+    depths: bool = False
+    capture: Path | None = None
+    format: FormatName | None = None
+    quiet: bool = False
+
+
+def run(options: Options) -> None:
+    """Run the command.
+
+    Raises:
+        CaptureError: if the source cannot be read, or the output not be written.
+        ValueError: if the format cannot hold what is asked for.
+    """
+    if options.colmap_dense or options.depths:
+        files, warnings = _write_depths(options)
+    else:
+        files, warnings = _write_file(options)
+    if not options.quiet:
+        from mvs.cli.show import warn
+
+        warn(warnings)
+        print("\n".join(str(file) for file in files))
+
+
+def _write_file(options: Options) -> tuple[list[Path], list[str]]:
+    from mvs.stages.export import suited, write_model
+    from mvs.stages.textured import read_model
+
+    model = read_model(options.source)
+    model = replace(
+        model,
+        up=options.source_up or model.up,
+        unit=options.source_unit or model.unit,
+        picture=options.picture,
+    )
+    model, warnings = suited(model, options.output, options.up, options.unit)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    return write_model(model, options.output), warnings
+
+
+def _write_depths(options: Options) -> tuple[list[Path], list[str]]:
+    from mvs.cli.show import counter, progress_bars
+    from mvs.record import prepare_output
+    from mvs.stages.dense import write_depths, write_workspace
+    from mvs.stages.export import read_cloud, read_mesh
+
+    if options.colmap_dense and options.depths:
+        raise ValueError("--colmap-dense or --depths, not both: each fills a folder")
+    folder = options.source if options.source.is_dir() else options.source.parent
+    path = folder / "mesh.ply" if options.source.is_dir() else options.source
+    mesh = read_mesh(path)
+    capture = _capture(options, folder)
+    with progress_bars(options.quiet) as progress:
+        if options.depths:
+            prepare_output(options.output)
+            step = counter(progress, "depths", len(capture.views))
+            return write_depths(options.output, mesh, capture.views, step), []
+        cloud_path = folder / "cloud.ply"
+        cloud = read_cloud(cloud_path) if cloud_path.is_file() else mesh.vertices
+        step = counter(progress, "workspace", 2 * len(capture.views))
+        return write_workspace(options.output, capture, mesh, cloud, step), []
+
+
+def _capture(options: Options, folder: Path) -> Capture:
+    """The capture named, or else the one that the run notes."""
+    from calib.formats import read_capture
+
+    path = options.capture
+    if path is None:
+        try:
+            path = Path(json.loads((folder / "run.json").read_text())["capture"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ValueError(f"{folder}: no run.json names the capture; say --capture") from None
+    return read_capture(path, format=options.format)
