@@ -128,7 +128,7 @@ def adjust(model: Any, groups: Sequence[Hashable], options: LensOptions) -> Any:
     if min(keys.count(key) for key in keys) < _MIN_SHARED:
         return best
     for lens in (base, "OPENCV") if options.lens == "auto" else (base,):
-        found = _adjusted(model, groups, options, lens, True)
+        found = _adjusted(best, groups, options, lens, True)
         best = found if _fits_better(found, best) else best
     return best
 
@@ -244,20 +244,17 @@ def _with_lens(model: Any, groups: Sequence[Hashable], lens: str) -> Any:
 
 
 def _convert(camera: Any, lens: str, key: int) -> Any:
-    """A camera with another lens model; its first distortion parameter goes over."""
+    """A camera with another lens model: what both models have goes over."""
     import pycolmap
 
-    old = camera.model.name
     new = pycolmap.Camera.create_from_model_name(
         key, lens, camera.mean_focal_length(), camera.width, camera.height
     )
-    if old == lens:
-        new.params = camera.params
-    elif old == "SIMPLE_RADIAL" and ({"k", "k1"} & set(MODEL_PARAMS[lens])):
-        params = np.array(new.params, np.float64)
-        at = "k1" if "k1" in MODEL_PARAMS[lens] else "k"
-        params[MODEL_PARAMS[lens].index(at)] = camera.params[3]
-        new.params = params.tolist()
+    old = dict(zip(MODEL_PARAMS[camera.model.name], camera.params, strict=True))
+    # SIMPLE_RADIAL's k is the k1 of the other polynomial models, which mapping never starts with.
+    old.setdefault("k1", old.get("k", 0.0))
+    pairs = zip(MODEL_PARAMS[lens], new.params, strict=True)
+    new.params = [float(old.get(name, value)) for name, value in pairs]
     return new
 
 
