@@ -23,6 +23,8 @@ _FOCAL_FACTORS = (1.2, 2.5)
 _MIN_PHOTOS = 3
 # What a further freedom must take off the mean error, and how far the principal point may go.
 _WORTH = 0.98
+# The same once one freedom was worth it, which photos too few or too far away never show.
+_WORTH_MORE = 0.995
 _LARGEST_SHIFT = 0.05
 # Photos per camera from which its principal point is asked for.
 _MIN_SHARED = 8
@@ -127,9 +129,11 @@ def adjust(model: Any, groups: Sequence[Hashable], options: LensOptions) -> Any:
     keys = [groups[image.image_id - 1] for image in model.images.values() if image.has_pose]
     if min(keys.count(key) for key in keys) < _MIN_SHARED:
         return best
+    worth = _WORTH
     for lens in (base, "OPENCV") if options.lens == "auto" else (base,):
         found = _adjusted(best, groups, options, lens, True)
-        best = found if _fits_better(found, best) else best
+        if _fits_better(found, best, worth):
+            best, worth = found, _WORTH_MORE
     return best
 
 
@@ -258,11 +262,11 @@ def _convert(camera: Any, lens: str, key: int) -> Any:
     return new
 
 
-def _fits_better(model: Any, than: Any) -> bool:
+def _fits_better(model: Any, than: Any, worth: float) -> bool:
     if max(map(_off_center, model.cameras.values())) > _LARGEST_SHIFT:
         return False
     error, before = (m.compute_mean_reprojection_error() for m in (model, than))
-    return bool(error < _WORTH * before)
+    return bool(error < worth * before)
 
 
 def _off_center(camera: Any) -> float:
