@@ -96,14 +96,15 @@ def find_photos(folder: Path, skipped: Sequence[Path]) -> list[str]:
     """
     if not folder.is_dir():
         raise CaptureError(folder, "no such folder", "give the folder of the photos")
-    away = [path.resolve() for path in skipped]
+    base, away = folder.resolve(), [path.resolve() for path in skipped]
     names = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
         if hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
             continue
-        if not any(path.resolve().is_relative_to(other) for other in away):
+        # The folder resolved, not the file, which may be a link to a photo elsewhere.
+        if not any((base / inside).is_relative_to(other) for other in away):
             names.append(inside.as_posix())
     for name in names:
         try:

@@ -23,6 +23,8 @@ _FOCAL_FACTORS = (1.2, 2.5)
 _MIN_PHOTOS = 3
 # What a further freedom must take off the mean error, and how far the principal point may go.
 _WORTH = 0.98
+# The same once one freedom was worth it, which photos too few or too far away never show.
+_WORTH_MORE = 0.995
 _LARGEST_SHIFT = 0.05
 # Photos per camera from which its principal point is asked for.
 _MIN_SHARED = 8
@@ -127,9 +129,11 @@ def adjust(model: Any, groups: Sequence[Hashable], options: LensOptions) -> Any:
     keys = [groups[image.image_id - 1] for image in model.images.values() if image.has_pose]
     if min(keys.count(key) for key in keys) < _MIN_SHARED:
         return best
+    worth = _WORTH
     for lens in (base, "OPENCV") if options.lens == "auto" else (base,):
-        found = _adjusted(model, groups, options, lens, True)
-        best = found if _fits_better(found, best) else best
+        found = _adjusted(best, groups, options, lens, True)
+        if _fits_better(found, best, worth):
+            best, worth = found, _WORTH_MORE
     return best
 
 
@@ -244,28 +248,25 @@ def _with_lens(model: Any, groups: Sequence[Hashable], lens: str) -> Any:
 
 
 def _convert(camera: Any, lens: str, key: int) -> Any:
-    """A camera with another lens model; its first distortion parameter goes over."""
+    """A camera with another lens model: what both models have goes over."""
     import pycolmap
 
-    old = camera.model.name
     new = pycolmap.Camera.create_from_model_name(
         key, lens, camera.mean_focal_length(), camera.width, camera.height
     )
-    if old == lens:
-        new.params = camera.params
-    elif old == "SIMPLE_RADIAL" and ({"k", "k1"} & set(MODEL_PARAMS[lens])):
-        params = np.array(new.params, np.float64)
-        at = "k1" if "k1" in MODEL_PARAMS[lens] else "k"
-        params[MODEL_PARAMS[lens].index(at)] = camera.params[3]
-        new.params = params.tolist()
+    old = dict(zip(MODEL_PARAMS[camera.model.name], camera.params, strict=True))
+    # SIMPLE_RADIAL's k is the k1 of the other polynomial models, which mapping never starts with.
+    old.setdefault("k1", old.get("k", 0.0))
+    pairs = zip(MODEL_PARAMS[lens], new.params, strict=True)
+    new.params = [float(old.get(name, value)) for name, value in pairs]
     return new
 
 
-def _fits_better(model: Any, than: Any) -> bool:
+def _fits_better(model: Any, than: Any, worth: float) -> bool:
     if max(map(_off_center, model.cameras.values())) > _LARGEST_SHIFT:
         return False
     error, before = (m.compute_mean_reprojection_error() for m in (model, than))
-    return bool(error < _WORTH * before)
+    return bool(error < worth * before)
 
 
 def _off_center(camera: Any) -> float:

@@ -84,8 +84,9 @@ def calibrate_photos(
     options = options or PhotosOptions()
     report = progress or (lambda *_: None)
     images, masks = _folders(folder, options)
-    skipped = [output / "images", output / "masks"] if images != output / "images" else []
-    names = find_photos(images, [*skipped, *([masks] if masks else [])])
+    results = [output / name for name in ("images", "masks")]
+    skipped = [path for path in (*results, masks) if path and path.resolve() != images.resolve()]
+    names = find_photos(images, skipped)
     with tempfile.TemporaryDirectory() as temporary, _quiet_colmap():
         work = Path(temporary)
         photos, unusable = read_photos(images, names, masks, work, report)

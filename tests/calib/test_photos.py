@@ -121,6 +121,8 @@ def test_a_lens_of_each_photo_and_a_focal_length_that_is_held(photos, tmp_path):
         features=FeatureOptions(threads=2),
     )
     verdict = calibrate_photos(tmp_path, tmp_path / "out", options)
+    assert find_photos(images, [tmp_path / "out"]) == ["2.png", "3.png", "4.png", "5.png"]
+    assert find_photos(tmp_path, [tmp_path / "out"]) == [f"images/{k}.png" for k in range(2, 6)]
     assert verdict.n_registered == 4
     assert [lens.model for lens in verdict.lenses] == ["RADIAL"] * 4
     assert len({lens.params for lens in verdict.lenses}) == 4
