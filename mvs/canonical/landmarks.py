@@ -168,7 +168,7 @@ def find_layout(
     """Locate a layout's places, on the surface and inside, in a picture.
 
     Layouts of more than a thousand places are fitted to a quarter of the map's pixels (``stride``
-    2), which costs a few hundredths of a pixel on a clean map.
+    2), which moves most by a few hundredths of a pixel and one in twenty by half a pixel.
 
     Args:
         cube_map: of a picture.

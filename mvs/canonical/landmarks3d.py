@@ -65,7 +65,9 @@ class Landmarks3d:
 
     Attributes:
         points: (K, 3) float64, frame and unit of the calibration.
-        confidence: (K,) float32 in [0, 1].
+        confidence: (K,) float32 in [0, 1]: the mean of the maps' in the views that see the place,
+            less for one view than for several; of other places what is seen around them is worth,
+            less with distance.
         n_views: (K,) int32 views that see the place; 0 inside the head.
         error_px: (K,) float32 root mean square distance, in those views' pictures, between where
             the view alone sees the place and where the point appears; NaN without any.
@@ -102,9 +104,10 @@ def find_landmarks_3d(
         raise ValueError(f"got {len(cube_maps)} cube maps and {len(cameras)} cameras")
     seen = _support(cube_maps, cameras, options)
     places = layout.positions.astype(np.float64)
-    points, confidence = map_locally(seen, places, options.radius)
+    points, carried = map_locally(seen, places, options.radius)
     views = tuple(find_layout(cube_map, layout) for cube_map in cube_maps)
     n_views, error = _agreement(points, cameras, views)
+    confidence = _confidence(carried, n_views, views)
     return Landmarks3d(points, confidence, n_views, error, views)
 
 
@@ -143,6 +146,14 @@ def _roots(cube_map: CubeMap, pixels: DoubleArray) -> FloatArray:
     coords = np.ascontiguousarray(cube_map.coords, np.float32)
     roots = information_roots(coords, cube_map.mask, place, 1.0 / CUBE_PIXELS, limits)
     return np.asarray(roots * np.float32(np.sqrt(abs(np.linalg.det(from_image[:, :2])))))
+
+
+def _confidence(carried: FloatArray, n_views: IntArray, views: Sequence[Landmarks2d]) -> FloatArray:
+    """Confidence (K,) of places seen by some views, and of those carried from around them."""
+    total = np.sum([view.confidence * view.visible for view in views], axis=0)
+    mean = total / np.maximum(n_views, 1) * (1 - 0.5**n_views)
+    usual = np.median(mean[n_views > 0]) if n_views.any() else 0.5
+    return np.where(n_views > 0, mean, usual * carried).astype(np.float32)
 
 
 def _agreement(
