@@ -87,6 +87,7 @@ COMMANDS = {
     ),
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
+    "doctor": Command("mvs.cli.doctor", "whether this machine can do what headmvs asks of it"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
 }
