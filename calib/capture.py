@@ -48,7 +48,7 @@ class PinholeView:
     camera: Camera
     image: ByteArray
     mask: BoolArray
-    look: MaskLook | None
+    look: MaskLook | None = None
 
 
 @dataclass(frozen=True)
