@@ -200,7 +200,8 @@ def _camera_lines(name: str, camera: Camera) -> list[str]:
     is_off = np.abs(camera.K[:2, 2] - middle).max() > _TOLERANCE
     if is_off or abs(f - camera.K[1, 1]) > _TOLERANCE:
         raise ValueError(
-            f"{name}: {FILE_NAME} wants one focal length and the principal point in the middle"
+            f"{name}: {FILE_NAME} wants one focal length and the principal point in the middle; "
+            "choose another format"
         )
     k1, k2 = named.get("k", named.get("k1", 0.0)), named.get("k2", 0.0)
     R, t = _FLIP @ camera.rotation, _FLIP @ camera.translation

@@ -99,7 +99,8 @@ def find_cameras(path: Path, format: str | None = None) -> tuple[str, Path]:  # 
     if format is not None:
         raise CaptureError(path, f"holds no {FORMATS[format].summary}", "leave --format out")
     kinds = "; ".join(entry.summary for entry in FORMATS.values())
-    raise CaptureError(path, "holds no camera file", f"put a COLMAP model in sparse/0, or: {kinds}")
+    remedy = "make one by mvs calib photos, put a COLMAP model in sparse/0"
+    raise CaptureError(path, "holds no camera file", f"{remedy}, or: {kinds}")
 
 
 def has_cameras(path: Path) -> bool:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from calib.calibration import DamagedError, check_name
 from calib.camera import Camera
-from calib.capture import CaptureError, View, picture_size
+from calib.capture import Capture, CaptureError, View, picture_size
 from calib.files import replacing
+from calib.masks import check_masks
 from calib.pictures import PICTURE_SUFFIXES, PictureFolder
 
 ByteArray = npt.NDArray[np.uint8]
@@ -144,6 +145,12 @@ def read_photos(
             unusable[name] = f"{what}: {error.reason}"
         progress("read", done, len(names))
     return photos, unusable
+
+
+def check_photo_masks(folder: Path, photos: Sequence[Photo]) -> list[str]:
+    """Warnings about masks of photos that look wrong; raises CaptureError as ``check_masks``."""
+    views = tuple(_view(photo.name, photo.path, photo.mask, photo.size) for photo in photos)
+    return check_masks(Capture(folder, views, np.zeros((0, 3)), ()))
 
 
 def sharpness(grey: ByteArray) -> float:
@@ -290,8 +297,7 @@ def _read_photo(folder: Path, name: str, mask: Path | None, work: Path, index: i
 
     path = folder / name
     size = picture_size(path)
-    lens = Camera("SIMPLE_PINHOLE", *size, np.array([1.0, 0.0, 0.0]), np.eye(3, 4))
-    view = View(name, path, mask, lens, np.zeros(0, np.int64))
+    view = _view(name, path, mask, size)
     grey = np.asarray(cv2.cvtColor(view.load_image(), cv2.COLOR_RGB2GRAY), np.uint8)
     kept = view.load_mask()
     _write_png(work / copy_name(index), grey)
@@ -301,6 +307,12 @@ def _read_photo(folder: Path, name: str, mask: Path | None, work: Path, index: i
     focal, device = _exif(path)
     has_contrast = bool(grey.std() >= _LEAST_CONTRAST)
     return Photo(name, path, mask, size, sharpness(grey), has_contrast, focal, device)
+
+
+def _view(name: str, path: Path, mask: Path | None, size: tuple[int, int]) -> View:
+    """A view of which only the pixels count."""
+    lens = Camera("SIMPLE_PINHOLE", *size, np.array([1.0, 0.0, 0.0]), np.eye(3, 4))
+    return View(name, path, mask, lens, np.zeros(0, np.int64))
 
 
 def _exif(path: Path) -> tuple[float | None, str | None]:

@@ -25,6 +25,7 @@ from calib.photo_features import (
     FeatureOptions,
     Photo,
     Progress,
+    check_photo_masks,
     extract,
     find_photos,
     match,
@@ -32,6 +33,7 @@ from calib.photo_features import (
 )
 from calib.photo_mapping import LensOptions, adjust, map_photos, write_images
 from calib.photo_verdict import Verdict, explain, judge
+from calib.write import check_vacant
 
 VERDICT_FILE = "photos.json"
 _LEAST_PHOTOS = 3
@@ -78,12 +80,14 @@ def calibrate_photos(
         The verdict, which photos.json holds too.
 
     Raises:
-        CaptureError: if there are no photos, or fewer than three get a pose.
+        CaptureError: if there are no photos, fewer than three get a pose, nearly all masks look
+            wrong, or the output holds what this did not write, or cannot be written.
         ValueError: if photos that shall share a camera differ in size.
     """
     options = options or PhotosOptions()
     report = progress or (lambda *_: None)
     images, masks = _folders(folder, options)
+    _check_output(output, images, masks, options.pictures)
     results = [output / name for name in ("images", "masks")]
     skipped = [path for path in (*results, masks) if path and path.resolve() != images.resolve()]
     names = find_photos(images, skipped)
@@ -92,6 +96,7 @@ def calibrate_photos(
         photos, unusable = read_photos(images, names, masks, work, report)
         if len(photos) < _LEAST_PHOTOS:
             raise _hopeless(images, len(names), unusable)
+        doubts = check_photo_masks(images, photos)
         groups = group_photos(photos, options.intrinsics)
         write_images(work, photos, options.lenses)
         n_features = extract(work, len(photos), options.features, report)
@@ -106,7 +111,7 @@ def calibrate_photos(
         model = adjust(models[0], groups, options.lenses)
         report("adjust", 1, 1)
         capture = _capture(model, photos, output)
-    warnings = _warnings(photos, len(capture.views), len(names))
+    warnings = [*doubts, *_warnings(photos, len(capture.views), len(names))]
     source = None if options.lenses.focal is None else "given"
     verdict = judge(capture, photos, left_out, source, warnings)
     _write(output, capture, masks, options.pictures)
@@ -154,6 +159,17 @@ def _folders(folder: Path, options: PhotosOptions) -> tuple[Path, Path | None]:
         )
     found = folder / "masks"
     return images, options.masks or (found if found.is_dir() else None)
+
+
+def _check_output(output: Path, images: Path, masks: Path | None, pictures: str) -> None:
+    """Raise CaptureError where results would overwrite others than those of an earlier run."""
+    if (output / VERDICT_FILE).is_file():
+        return
+    check_vacant(output, "none")
+    for name, source in (("images", images), ("masks", masks)) if pictures != "none" else ():
+        there = output / name
+        if there.exists() and not (source and source.exists() and there.samefile(source)):
+            raise CaptureError(there, "exists already", "choose another --output or remove it")
 
 
 @contextmanager

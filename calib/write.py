@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,22 +49,21 @@ def write_capture(
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format}")
     if pictures not in PICTURES:
         raise ValueError(f"pictures must be one of {', '.join(PICTURES)}, got {pictures}")
-    check_vacant(folder, pictures)
-    with tempfile.TemporaryDirectory() as trial:
-        # Before any picture is copied, a format says what it cannot hold.
-        FORMATS[format].write(Path(trial), capture)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if pictures != "none":
-            _place_pictures(folder, capture, pictures == "link")
-        if capture.unit is not None:
-            text = json.dumps({"unit": capture.unit, **(notes or {})}, indent=2) + "\n"
-            with replacing(folder / UNIT_FILE) as file:
-                file.write(text.encode())
-        return FORMATS[format].write(folder, capture)
-    except OSError as error:
-        reason = f"cannot be written to ({error.strerror or error})"
-        raise CaptureError(folder, reason, "choose another --output") from None
+    with filling(folder, pictures):
+        with tempfile.TemporaryDirectory() as trial:
+            # Before any picture is copied, a format says what it cannot hold.
+            FORMATS[format].write(Path(trial), capture)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if pictures != "none":
+                _place_pictures(folder, capture, pictures == "link")
+            if capture.unit is not None:
+                text = json.dumps({"unit": capture.unit, **(notes or {})}, indent=2) + "\n"
+                with replacing(folder / UNIT_FILE) as file:
+                    file.write(text.encode())
+            return FORMATS[format].write(folder, capture)
+        except OSError as error:
+            raise _unwritable(folder, error.strerror or str(error)) from None
 
 
 def undistort_capture(
@@ -99,6 +100,31 @@ def undistort_capture(
     return replace(capture, path=folder, views=tuple(views), warnings=())
 
 
+@contextmanager
+def filling(folder: Path, pictures: str = "copy") -> Iterator[None]:
+    """Check that a folder can get a capture, and leave nothing in it where writing fails.
+
+    Args:
+        folder: as of ``check_vacant``, which is asked first.
+        pictures: whether images and masks are written, see ``write_capture``.
+
+    Raises:
+        CaptureError: as ``check_vacant``.
+    """
+    check_vacant(folder, pictures)
+    was_there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        # None of these was there before, so all of it is ours; an interruption counts, too.
+        for name in ("images", "masks") if pictures != "none" else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / UNIT_FILE).unlink(missing_ok=True)
+        if not was_there:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def check_unique(names: Sequence[str], folder: Path) -> None:
     """Raise CaptureError where two pictures would get one name."""
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -108,15 +134,22 @@ def check_unique(names: Sequence[str], folder: Path) -> None:
 
 
 def check_vacant(folder: Path, pictures: str = "copy") -> None:
-    """Raise CaptureError where writing a capture into a folder would overwrite or mix with one."""
+    """Raise CaptureError where a capture cannot be written, or would overwrite or mix with one."""
     remedy = "choose another --output or remove it"
-    if folder.exists() and not folder.is_dir():
-        raise CaptureError(folder, "is no folder", remedy)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise CaptureError(there, "is no folder", remedy)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(folder, "Permission denied")
     if has_cameras(folder) or (folder / UNIT_FILE).exists():
         raise CaptureError(folder, "holds a capture already", remedy)
     for name in ("images", "masks") if pictures != "none" else ():
         if (folder / name).exists():
             raise CaptureError(folder / name, "exists already", remedy)
+
+
+def _unwritable(folder: Path, why: str) -> CaptureError:
+    return CaptureError(folder, f"cannot be written to ({why})", "choose another --output")
 
 
 def _write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:

@@ -46,13 +46,12 @@ def run(options: Options) -> None:
         CaptureError: if the capture cannot be read, or the output holds one or cannot be written.
     """
     from calib.formats import read_capture
-    from calib.write import undistort_capture, write_capture
+    from calib.write import filling, undistort_capture, write_capture
     from mvs.cli.show import counter, progress_bars, warn
 
     capture = read_capture(options.capture, options.images, options.masks, options.format)
-    with progress_bars(options.quiet) as progress:
-        pictures = options.pictures
-        found = capture
+    found, pictures = capture, "copy" if options.undistort else options.pictures
+    with progress_bars(options.quiet) as progress, filling(options.output, pictures):
         if options.undistort:
             step = counter(progress, "undistort", len(capture.views))
             found, pictures = undistort_capture(options.output, capture, step), "none"

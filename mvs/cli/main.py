@@ -92,7 +92,7 @@ COMMANDS = {
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
 }
 
-_BOX_TITLES = r"^(Parsing error|Value error|Unrecognized options|Required options) "
+_BOX_TITLES = r"^(Invalid choice|Parsing error|Value error|Unrecognized options|Required options) "
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 
@@ -183,8 +183,17 @@ def _parse(name: str, module: Any, arguments: list[str]) -> Any:
         words = " ".join(re.sub(r"-{3,}", " ", text).split())
         words = words.partition(" For full helptext")[0]
         words = re.sub(_BOX_TITLES, "", words)
+        words = re.sub(r"one of \((.*?)\)", _in_order, words)
         words = re.sub(r" Perhaps you meant: (\S+).*", r"; perhaps \1", words)
         return _complain(f"{words}; mvs {name} --help lists the options", _BAD_INPUT)
+
+
+def _in_order(choices: re.Match[str]) -> str:
+    """Choices; sorted where the argument is optional, as tyro then takes them from a set."""
+    names = [word.strip(" '") for word in choices[1].split(",")]
+    if "None" in names:
+        names = sorted(name for name in names if name != "None")
+    return f"one of {', '.join(names)}"
 
 
 def _complain(line: str, code: int) -> int:

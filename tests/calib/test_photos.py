@@ -7,6 +7,7 @@ import numpy as np
 import pycolmap
 import pytest
 
+from calib.colmap import write_colmap
 from calib.formats import read_capture
 from calib.photo_features import (
     FeatureOptions,
@@ -22,6 +23,7 @@ from calib.photo_mapping import LensOptions, write_images
 from calib.photo_verdict import explain
 from calib.photos import PhotosOptions, calibrate_photos, group_photos
 from mvs.cli import main
+from tests.calib.captures import make_capture
 from tests.calib.sphere import (
     FOCAL,
     HEIGHT,
@@ -176,6 +178,7 @@ def test_too_few_photos_change_nothing(photos, tmp_path, capfd):
     output = tmp_path / "out"
     (output / "sparse/0").mkdir(parents=True)
     (output / "sparse/0/cameras.bin").write_bytes(b"an older result")
+    (output / "photos.json").write_text("{}")
     code = main.run(["calib", "photos", str(tmp_path), "--output", str(output), "--threads", "1"])
     out, err = capfd.readouterr()
     assert (code, out) == (2, "")
@@ -183,8 +186,41 @@ def test_too_few_photos_change_nothing(photos, tmp_path, capfd):
     assert "fewer than 3 of 4 photos get a pose" in line
     assert "cut.jpg: unreadable" in line
     assert "black.png: too few features" in line
-    assert [path.name for path in output.rglob("*")] == ["sparse", "0", "cameras.bin"]
+    kept = {"sparse", "0", "cameras.bin", "photos.json"}
+    assert {path.name for path in output.rglob("*")} == kept
     assert (output / "sparse/0/cameras.bin").read_bytes() == b"an older result"
+
+
+def test_what_others_wrote_is_not_overwritten(photos, tmp_path, capfd):
+    own = tmp_path / "own"
+    write_colmap(own, make_capture(own))
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    (tmp_path / "pictures/images").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    for source, output, says in (
+        (own, own, "own: holds a capture already"),
+        (photos, tmp_path / "pictures", "images: exists already"),
+        (photos, tmp_path / "file", "file: is no folder"),
+    ):
+        assert main.run(["calib", "photos", str(source), "--output", str(output)]) == 2
+        assert says in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+
+
+def test_inverted_masks_are_refused(photos, tmp_path, capfd):
+    names = [f"{k}.png" for k in range(4)]
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in names:
+        picture = (photos / "images" / name).read_bytes()
+        (tmp_path / "images" / name).write_bytes(picture)
+        mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        mask[HEIGHT // 6 : -HEIGHT // 6, WIDTH // 6 : -WIDTH // 6] = 0
+        cv2.imwrite(str(tmp_path / "masks" / name), mask)
+    output = tmp_path / "out"
+    assert main.run(["calib", "photos", str(tmp_path), "--output", str(output)]) == 2
+    assert "4 of 4 masks look inverted" in capfd.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from calib.formats import FORMATS, read_capture
 from calib.reference import similarity_to_reference
 from calib.scale import Similarity
 from calib.write import write_capture
+from mvs.cli import main
 from tests.calib.captures import OPENCV, assert_same_cameras, make_capture
 
 
@@ -54,11 +55,43 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CaptureError, match="is no folder"):
         write_capture(tmp_path / "file", truth)
+    with pytest.raises(CaptureError, match="file: is no folder"):
+        write_capture(tmp_path / "file/inside", truth)
     with pytest.raises(ValueError, match="pictures must be one of"):
         write_capture(tmp_path / "new", truth, pictures="move")
     with pytest.raises(ValueError, match="format must be one of"):
         write_capture(tmp_path / "new", truth, "obj")
     assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
+    truth = capture_with_mask(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("kept")
+
+    def interrupted(source, target):
+        target.write_bytes(b"half")
+        if source.name == truth.views[-1].name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfile", interrupted)
+    for name, left in (("out", ["mine.txt"]), ("new", [])):
+        with pytest.raises(KeyboardInterrupt):
+            write_capture(tmp_path / name, truth)
+        assert [path.name for path in (tmp_path / name).rglob("*")] == left
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_left_where_the_format_cannot_hold_what_was_undistorted(tmp_path, capfd):
+    capture_with_mask(tmp_path / "in")
+    words = ["calib", "convert", str(tmp_path / "in"), "--undistort", "--to", "bundler"]
+    assert main.run([*words, "--output", str(tmp_path / "out")]) == 2
+    assert "the principal point in the middle" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out/images").mkdir(parents=True)
+    (tmp_path / "out/images/mine.png").write_bytes(b"kept")
+    assert main.run([*words, "--output", str(tmp_path / "out")]) == 2
+    assert (tmp_path / "out/images/mine.png").read_bytes() == b"kept"
 
 
 def test_a_reference_gives_scale_and_axes(tmp_path):

@@ -75,6 +75,7 @@ def test_version(capfd):
         (["reconstruct", "a", "--output", "b", "--match.stride", "many"], "many"),
         (["reconstruct", "a", "--output", "b", "--match.stride", "0"], "stride"),
         (["synthesize", "capture", "--head", "h", "--output", "o", "--size", "3"], "size"),
+        (["calib", "inspect", "a", "--format", "x"], "one of bundler, cameras, colmap, metashape,"),
         (["train", "--data", "/nowhere", "--output", "/dev/null/x"], "/nowhere"),
     ],
 )
