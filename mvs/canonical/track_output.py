@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mvs.canonical.draw import write_picture
 from mvs.canonical.layouts import Layout
 from mvs.canonical.mark_files import (
     draw_landmarks,
     layout_document,
     round_list,
     write_document,
-    write_picture,
     write_table,
 )
 from mvs.canonical.track import Tracks
