@@ -13,7 +13,7 @@ from mvs.canonical.layouts import Layout
 from mvs.canonical.meshes import REMEDY, read_cube_mesh
 from mvs.canonical.surface import Surface
 from mvs.kernels.raster import vertex_normals
-from mvs.types import DoubleArray, FloatArray, IntArray
+from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 # Vertices that are averaged over.
 _N_NEAR = 80
@@ -44,7 +44,8 @@ def read_surface(path: Path) -> SurfaceMesh:
         CaptureError: if it is none.
     """
     mesh = read_cube_mesh(path)
-    known = np.isfinite(mesh.coords).all(axis=1) & np.isfinite(mesh.vertices).all(axis=1)
+    finite = np.isfinite(mesh.coords).all(axis=1) & np.isfinite(mesh.vertices).all(axis=1)
+    known: BoolArray = np.asarray(finite)
     faces = mesh.faces[known[mesh.faces].all(axis=1)]
     if not len(faces):
         raise CaptureError(path, "no face has cube coordinates at all its corners", REMEDY)

@@ -74,6 +74,12 @@ def list_images(source: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def map_image(name: str, image: ByteArray, embedder: Embedder) -> CubeMap:
+    """The cube map of a picture (H, W, 3) by itself; empty where no head is seen."""
+    square = embedder.find_head(image, name)
+    return empty_cube_map(2, 2) if square is None else embedder.embed(image, square, name)
+
+
 def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPicture]:
     """Embed picture files one after the other, each by itself.
 
@@ -89,11 +95,7 @@ def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPict
     """
     for path in paths:
         image = read_picture(path)[0]
-        square = embedder.find_head(image, path.name)
-        if square is None:
-            yield MappedPicture(path.name, image, empty_cube_map(2, 2))
-        else:
-            yield MappedPicture(path.name, image, embedder.embed(image, square, path.name))
+        yield MappedPicture(path.name, image, map_image(path.name, image, embedder))
 
 
 def heads_first(
