@@ -251,7 +251,9 @@ def _named(name: str) -> DoubleArray:
         if name in found.names:
             return np.asarray(found.positions[found.names.index(name)], np.float64)
     names = ", ".join(load_layout("named").names)
-    raise ValueError(f"no place is called {name!r}; give u v w, a name of layout 68, or {names}")
+    raise ValueError(
+        f"no place is called {name!r}; give U V W, a name of layout 68, or one of {names}"
+    )
 
 
 def _light(linear: FloatArray, weight: FloatArray, options: PaintOptions) -> FloatArray:

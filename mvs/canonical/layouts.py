@@ -29,6 +29,7 @@ _SHIPPED = {
 _DENSE = {"500": 500, "5k": 5000, "50k": 50_000}
 LAYOUTS = (*_SHIPPED, *_DENSE)
 _KEYS = {"name", "uvw", "inside"}
+_EXAMPLE = '{"landmarks": [{"name": "a", "uvw": [0.6, 0.5, 0.7]}, ...]}'
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _parse(path: Path) -> Layout:
         inside = np.array([entry.get("inside", False) is True for entry in entries], np.bool_)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a layout ({reason}); see mvs canonical --help") from None
+        raise ValueError(f"{path}: not a layout ({reason}); it must be {_EXAMPLE}") from None
     if len(names) == 0 or places.shape != (len(names), 3) or not np.isfinite(places).all():
         raise ValueError(f"{path}: each landmark needs a uvw of three finite numbers")
     if len(set(names)) < len(names):

@@ -125,12 +125,3 @@ def draw_landmarks(
             color = (80, 140, 255) if inside is not None and inside[k] else (255, 140, 40)
             cv2.circle(canvas, at, radius, color, max(round(size / 2), 1), cv2.LINE_AA, _SHIFT)
     return np.asarray(canvas, np.uint8)
-
-
-def write_picture(path: Path, image: ByteArray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
-    import cv2
-
-    _, data = cv2.imencode(".png", image[..., ::-1])
-    with replacing(path) as stream:
-        stream.write(np.asarray(data, np.uint8).tobytes())

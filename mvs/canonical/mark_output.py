@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mvs.canonical.draw import write_picture
 from mvs.canonical.landmarks import Landmarks2d, find_layout
 from mvs.canonical.landmarks3d import Landmarks3d, find_landmarks_3d
 from mvs.canonical.layouts import Layout
@@ -20,11 +21,10 @@ from mvs.canonical.mark_files import (
     picture_rows,
     round_list,
     write_document,
-    write_picture,
     write_pts,
     write_table,
 )
-from mvs.canonical.mesh_places import MeshPlaces, SurfaceMesh
+from mvs.canonical.mesh_places import MeshPlaces
 from mvs.canonical.pictures import MappedPicture
 from mvs.types import DoubleArray
 
@@ -114,32 +114,6 @@ def write_marks(
             image = picture.image if picture.view is None else picture.view.load_image()
             drawn = draw_landmarks(image, marks_in.pixels, marks_in.visible, layout.inside)
             write_picture(output / "overlay" / f"{stem}.png", drawn)
-
-
-def read_mesh(path: Path) -> SurfaceMesh:
-    """A PLY mesh with ``u v w`` per vertex.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    from mvs.stages.ply import read_properties
-
-    remedy = "give a mesh of mvs reconstruct"
-    try:
-        vertex, faces = read_properties(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {remedy}") from None
-    missing = [name for name in "xyzuvw" if name not in vertex]
-    if missing or faces is None or not len(faces):
-        reason = f"has no {' '.join(missing)}" if missing else "has no faces"
-        raise ValueError(f"{path}: {reason}; {remedy}")
-    points, coords = (np.column_stack([vertex[c] for c in names]) for names in ("xyz", "uvw"))
-    sure = vertex.get("confidence", np.ones(len(points)))
-    if not np.isfinite(points).all() or not np.isfinite(coords).all():
-        raise ValueError(f"{path}: holds numbers that are none; {remedy}")
-    return SurfaceMesh(
-        points.astype(np.float64), coords.astype(np.float64), sure.astype(np.float64), faces
-    )
 
 
 def write_mesh_marks(files: MarkFiles, layout: Layout, found: MeshPlaces) -> None:

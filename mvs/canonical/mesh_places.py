@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from calib.capture import CaptureError
 from mvs.canonical.carry import Correspondences, apply_affine, fit_affine, map_locally
 from mvs.canonical.layouts import Layout
+from mvs.canonical.meshes import REMEDY, read_cube_mesh
+from mvs.canonical.surface import Surface
 from mvs.kernels.raster import vertex_normals
-from mvs.types import DoubleArray, FloatArray, IntArray
+from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
-# Triangles that are tried around a place, and vertices that are averaged over.
-_N_FACES, _N_NEAR = 24, 80
+# Vertices that are averaged over.
+_N_NEAR = 80
 _INSIDE_RADIUS = 0.1
 
 
@@ -31,6 +35,25 @@ class SurfaceMesh:
     coords: DoubleArray
     confidence: DoubleArray
     faces: IntArray
+
+
+def read_surface(path: Path) -> SurfaceMesh:
+    """A PLY mesh with ``u v w`` per vertex; faces of vertices without are left out.
+
+    Raises:
+        CaptureError: if it is none.
+    """
+    mesh = read_cube_mesh(path)
+    finite = np.isfinite(mesh.coords).all(axis=1) & np.isfinite(mesh.vertices).all(axis=1)
+    known: BoolArray = np.asarray(finite)
+    faces = mesh.faces[known[mesh.faces].all(axis=1)]
+    if not len(faces):
+        raise CaptureError(path, "no face has cube coordinates at all its corners", REMEDY)
+    used, rows = np.unique(faces, return_inverse=True)
+    sure = mesh.properties.get("confidence", np.ones(len(known)))
+    sure = np.nan_to_num(sure[used].astype(np.float64))
+    coords = mesh.coords[used].astype(np.float64)
+    return SurfaceMesh(mesh.vertices[used], coords, sure, rows.reshape(-1, 3).astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -68,12 +91,12 @@ def find_on_mesh(
     rows = np.flatnonzero(~layout.inside)
     points, normals = np.full((2, len(places), 3), np.nan)
     confidence, distance = np.zeros(len(places)), np.full(len(places), np.inf)
-    nearest = _nearest_on_faces(mesh.coords, mesh.faces, places)
-    distance[:] = np.linalg.norm(nearest[1] - places, axis=1)
+    nearest = Surface(mesh.coords, mesh.faces).closest(places)[2]
+    distance[:] = np.linalg.norm(nearest - places, axis=1)
     rows = rows[distance[rows] <= max_distance]
     if len(rows):
         smooth = _smooth(mesh, places[rows], max(radius, _spacing(mesh)))
-        face, on_mesh, share = _nearest_on_faces(mesh.points, mesh.faces, smooth)
+        face, share, on_mesh = Surface(mesh.points, mesh.faces).closest(smooth)
         corners = mesh.faces[face]
         of_vertices = vertex_normals(mesh.points.astype(np.float32), mesh.faces)[corners]
         normal = (of_vertices * share[..., None]).sum(axis=1)
@@ -118,50 +141,3 @@ def _smooth(mesh: SurfaceMesh, places: DoubleArray, radius: float) -> DoubleArra
     normal[:, [1, 2, 3], [1, 2, 3]] += ridge[:, None]
     fit = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ error)
     return np.asarray(apply_affine(whole, places) + fit[:, 0])
-
-
-def _nearest_on_faces(
-    positions: DoubleArray, faces: IntArray, places: DoubleArray
-) -> tuple[IntArray, DoubleArray, DoubleArray]:
-    """Face (K,), point (K, 3) and barycentric share (K, 3) nearest to places (K, 3)."""
-    from scipy.spatial import cKDTree
-
-    corners = positions[faces]
-    k = min(_N_FACES, len(faces))
-    tried = cKDTree(corners.mean(axis=1)).query(places, k=np.arange(1, k + 1))[1]
-    share = _barycentric(corners[tried], places[:, None])
-    points = (corners[tried] * share[..., None]).sum(axis=2)
-    best = np.linalg.norm(points - places[:, None], axis=2).argmin(axis=1)
-    row = np.arange(len(places))
-    return tried[row, best].astype(np.int32), points[row, best], share[row, best]
-
-
-def _barycentric(corners: DoubleArray, places: DoubleArray) -> DoubleArray:
-    """Shares (..., 3) of the corners (..., 3, 3) of the nearest point of each triangle."""
-    a, b, c = (corners[..., k, :] for k in range(3))
-    inner = _plane_share(a, b - a, c - a, places)
-    candidates = [np.where((inner >= 0).all(axis=-1, keepdims=True), inner, np.nan)]
-    for first, second in ((0, 1), (1, 2), (2, 0)):
-        start, along = corners[..., first, :], corners[..., second, :] - corners[..., first, :]
-        length = np.maximum((along**2).sum(axis=-1), 1e-300)
-        t = np.clip(((places - start) * along).sum(axis=-1) / length, 0, 1)
-        edge = np.zeros((*t.shape, 3))
-        edge[..., first], edge[..., second] = 1 - t, t
-        candidates.append(edge)
-    shares = np.stack(candidates)
-    points = (shares[..., None] * corners).sum(axis=-2)
-    off = np.nan_to_num(np.linalg.norm(points - places, axis=-1), nan=np.inf)
-    best = off.argmin(axis=0)
-    return np.asarray(np.take_along_axis(shares, best[None, ..., None], axis=0)[0])
-
-
-def _plane_share(
-    origin: DoubleArray, first: DoubleArray, second: DoubleArray, places: DoubleArray
-) -> DoubleArray:
-    """Shares (..., 3) of the foot of each place on its triangle's plane."""
-    to = places - origin
-    aa, ab, bb = ((x * y).sum(axis=-1) for x, y in ((first, first), (first, second), (second,) * 2))
-    pa, pb = (to * first).sum(axis=-1), (to * second).sum(axis=-1)
-    determinant = np.maximum(aa * bb - ab * ab, 1e-300)
-    s, t = (bb * pa - ab * pb) / determinant, (aa * pb - ab * pa) / determinant
-    return np.stack([1 - s - t, s, t], axis=-1)

@@ -14,6 +14,8 @@ from calib.capture import CaptureError
 from calib.files import replacing
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray
 
+# What to do about a file that is none.
+REMEDY = "give a mesh.ply of mvs reconstruct"
 _COLORS = ("red", "green", "blue")
 
 
@@ -54,18 +56,17 @@ def read_cube_mesh(path: Path) -> CubeMesh:
     """
     from mvs.stages.ply import read_properties
 
-    remedy = "give a mesh.ply of mvs reconstruct"
     try:
         columns, faces = read_properties(path)
     except ValueError as error:
-        raise CaptureError(path, str(error), remedy) from None
+        raise CaptureError(path, str(error), REMEDY) from None
     if faces is None or not len(faces):
-        raise CaptureError(path, "holds no faces", remedy)
+        raise CaptureError(path, "holds no faces", REMEDY)
     if not {"x", "y", "z", "u", "v", "w"} <= set(columns):
-        raise CaptureError(path, "its vertices have no cube coordinates u v w", remedy)
+        raise CaptureError(path, "its vertices have no cube coordinates u v w", REMEDY)
     n = len(columns["x"])
     if faces.min() < 0 or faces.max() >= n:
-        raise CaptureError(path, "holds faces of vertices that it does not have", remedy)
+        raise CaptureError(path, "holds faces of vertices that it does not have", REMEDY)
     colors = np.full((n, 3), 180, np.uint8)
     if set(_COLORS) <= set(columns):
         colors = np.column_stack([columns[name] for name in _COLORS]).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,13 @@ from calib.image_files import read_picture
 from calib.lens import distortion_map
 from calib.masks import judge_masks
 from calib.pictures import PICTURE_SUFFIXES
+from mvs.errors import ReconstructionError
 from mvs.network.crop import empty_cube_map, paste_cube_map
 from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
 from mvs.types import ByteArray, CubeMap, DoubleArray, Embedder
+
+# Pictures that a warning names, at most.
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ def list_images(source: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def map_image(name: str, image: ByteArray, embedder: Embedder) -> CubeMap:
+    """The cube map of a picture (H, W, 3) by itself; empty where no head is seen."""
+    square = embedder.find_head(image, name)
+    return empty_cube_map(2, 2) if square is None else embedder.embed(image, square, name)
+
+
 def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPicture]:
     """Embed picture files one after the other, each by itself.
 
@@ -85,11 +95,38 @@ def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPict
     """
     for path in paths:
         image = read_picture(path)[0]
-        square = embedder.find_head(image, path.name)
-        if square is None:
-            yield MappedPicture(path.name, image, empty_cube_map(2, 2))
-        else:
-            yield MappedPicture(path.name, image, embedder.embed(image, square, path.name))
+        yield MappedPicture(path.name, image, map_image(path.name, image, embedder))
+
+
+def heads_first(
+    pictures: Iterable[MappedPicture], source: Path, warnings: list[str] | None = None
+) -> Iterator[MappedPicture]:
+    """Pictures in their order, none of them before one shows a head.
+
+    Args:
+        pictures: with cube maps.
+        source: of them, for the message.
+        warnings: gets a line that names those without a head.
+
+    Raises:
+        ReconstructionError: if none shows a head.
+    """
+    waiting: list[MappedPicture] = []
+    without, seen = [], False
+    for picture in pictures:
+        waiting.append(picture)
+        shown = bool(picture.cube_map.mask.any())
+        if not shown:
+            without.append(picture.name)
+        if shown or seen:
+            seen = True
+            yield from waiting
+            waiting = []
+    if not seen:
+        raise ReconstructionError(f"{source}: no picture shows a head", "give pictures of one")
+    if without and warnings is not None:
+        some = ", ".join(without[:_MAX_NAMED]) + (" ..." if len(without) > _MAX_NAMED else "")
+        warnings.append(f"{source}: no head is seen in {len(without)} of the pictures: {some}")
 
 
 def map_capture(

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from mvs.canonical.draw import write_picture
 from mvs.canonical.layouts import Layout
 from mvs.canonical.mark_files import (
     draw_landmarks,
     layout_document,
     round_list,
     write_document,
-    write_picture,
     write_table,
 )
+from mvs.canonical.pictures import map_image
 from mvs.canonical.track import Tracks
-from mvs.network.crop import empty_cube_map
 from mvs.types import ByteArray, CubeMap, Embedder
 
 _HEADER = ("frame", "name", "x", "y", "visible", "confidence")
@@ -29,8 +29,7 @@ _CODEC = "mp4v"
 def embed_frames(frames: Iterable[tuple[str, ByteArray]], embedder: Embedder) -> Iterator[CubeMap]:
     """Cube maps of frames (name, picture), one after the other; empty where no head is seen."""
     for name, image in frames:
-        square = embedder.find_head(image, name)
-        yield empty_cube_map(2, 2) if square is None else embedder.embed(image, square, name)
+        yield map_image(name, image, embedder)
 
 
 def write_tracks(output: Path, names: list[str], layout: Layout, tracks: Tracks) -> None:

@@ -14,6 +14,8 @@ from mvs.cli.canonical_source import PictureOptions
 if TYPE_CHECKING:
     from mvs.canonical.decal import AtlasTexture, Decal
 
+_REMEDY = "the place is not seen, or the texture is clear"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PictureOptions):
@@ -47,20 +49,29 @@ def run(options: Options) -> None:
     from mvs.canonical.decal import paint_as_taken, paint_vertices
     from mvs.canonical.draw import write_picture
     from mvs.canonical.meshes import is_mesh, read_cube_mesh
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import progress_bars, warn
     from mvs.record import prepare_output
 
     texture = _texture(options)
     mesh = read_cube_mesh(options.capture) if is_mesh(options.capture) else None
-    prepare_output(options.output)
     if mesh is not None:
         colors = paint_vertices(mesh.colors, mesh.coords, mesh.faces, texture, options.paint)
+        if (colors == mesh.colors).all():
+            raise ValueError(f"{options.capture}: nothing of the mesh is painted; {_REMEDY}")
+        prepare_output(options.output)
         mesh.write(options.output / "decal.ply", colors)
         return
+    prepare_output(options.output)
+    plain = []
     with progress_bars(options.quiet) as progress:
         for picture in options.mapped_pictures(progress):
             painted = paint_as_taken(picture, texture, options.paint)
             write_picture(options.output / f"{picture.name}.png", painted)
+            if (painted == picture.as_taken()[0]).all():
+                plain.append(picture.name)
+    if plain and not options.quiet:
+        some = ", ".join(plain[:5]) + (" ..." if len(plain) > 5 else "")
+        warn([f"{options.capture}: nothing is painted in {some}; {_REMEDY}"])
 
 
 def _texture(options: Options) -> Decal | AtlasTexture:

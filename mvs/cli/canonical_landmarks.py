@@ -39,22 +39,22 @@ def run(options: Options) -> None:
     from mvs.canonical.mark_output import (
         MarkFiles,
         mark_pictures,
-        read_mesh,
         write_marks,
         write_mesh_marks,
     )
-    from mvs.canonical.mesh_places import find_on_mesh
+    from mvs.canonical.mesh_places import find_on_mesh, read_surface
+    from mvs.canonical.meshes import is_mesh
     from mvs.cli.show import progress_bars
     from mvs.record import prepare_output
 
     layout = load_layout(options.layout)
     files = MarkFiles(options.output, options.formats, options.overlay)
-    if options.capture.suffix.lower() == ".ply" and options.capture.is_file():
+    if is_mesh(options.capture):
         if "pts" in options.formats or options.overlay:
             raise ValueError(
                 f"{options.capture}: a mesh has no pixels; leave out pts and --overlay"
             )
-        mesh = read_mesh(options.capture)
+        mesh = read_surface(options.capture)
         prepare_output(options.output)
         write_mesh_marks(files, layout, find_on_mesh(mesh, layout))
         return

@@ -45,13 +45,14 @@ def run(options: Options) -> None:
     from mvs.record import prepare_output
 
     marked = collect_marked(options.points, options.point)
+    names = options.picture_names()
+    if options.image not in names:
+        known = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        raise ValueError(f"{options.capture}: no picture {options.image!r}; there are {known}")
     prepare_output(options.output)
     with progress_bars(options.quiet) as progress:
         pictures = tuple(options.mapped_pictures(progress))
-    clicked = next((p for p in pictures if p.name == options.image), None)
-    if clicked is None:
-        known = ", ".join(p.name for p in pictures[:5])
-        raise ValueError(f"{options.capture}: no picture {options.image!r}; there are {known} ...")
+    clicked = next(p for p in pictures if p.name == options.image)
     marked = marked._replace(pixels=taken_to_pinhole(clicked, marked.pixels))
     layout = query_layout(clicked.cube_map, marked, options.image)
     files = MarkFiles(options.output, options.formats, options.overlay, "query")

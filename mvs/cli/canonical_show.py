@@ -22,7 +22,7 @@ class Options(NetworkOptions):
     Attributes:
         source: a picture, a folder of pictures, or a capture.
         output: folder for the results.
-        layout: points to mark: 68, 5, named, or a file.
+        layout: points to mark: 68, 5, named, 500, 5k, 50k, or a JSON file of named places.
         regions: JSON file of regions, if not the shipped ones.
         max_pictures: of the source, spread over all.
     """
@@ -57,7 +57,6 @@ def _draw_source(options: Options, source: Path) -> None:
     from mvs.canonical.draw import draw_cube, draw_matches, draw_uvw, stack_rows, write_picture
     from mvs.cli.canonical_source import PictureOptions
     from mvs.cli.show import progress_bars
-    from mvs.errors import ReconstructionError
 
     asked = PictureOptions(
         capture=source,
@@ -69,8 +68,6 @@ def _draw_source(options: Options, source: Path) -> None:
     )
     with progress_bars(options.quiet) as progress:
         found = [p for p in asked.mapped_pictures(progress) if p.cube_map.mask.any()]
-    if not found:
-        raise ReconstructionError(f"{source}: no picture shows a head", "give pictures of one")
     n = min(options.max_pictures, len(found))
     chosen = [found[round(k * (len(found) - 1) / max(n - 1, 1))] for k in range(n)]
     write_picture(options.output / "cube.png", draw_cube(chosen))

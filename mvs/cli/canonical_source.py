@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,15 @@ class PictureOptions(EmbedderOptions):
 
         return self.load_capture().unit if has_cameras(self.capture) else None
 
+    def picture_names(self) -> tuple[str, ...]:
+        """Names of the pictures; nothing is embedded."""
+        from calib.formats import has_cameras
+        from mvs.canonical.pictures import list_images
+
+        if has_cameras(self.capture):
+            return tuple(view.name for view in self.load_capture().views)
+        return tuple(path.name for path in list_images(self.capture))
+
     def mapped_pictures(
         self, progress: Callable[[str, int, int], None] | None = None
     ) -> Iterator[MappedPicture]:
@@ -36,20 +45,33 @@ class PictureOptions(EmbedderOptions):
 
         Raises:
             CaptureError: if there are no pictures, or one cannot be read.
-            ReconstructionError: if fewer than two views of a capture agree on a head.
+            ReconstructionError: if no picture shows a head, or fewer than two views of a capture
+                agree on one.
         """
         from calib.formats import has_cameras
-        from mvs.canonical.pictures import list_images, map_capture, map_images
-        from mvs.cli.show import counter
+        from mvs.canonical.pictures import heads_first, list_images, map_capture, map_images
+        from mvs.cli.show import counter, warn
 
         report = progress or (lambda *_: None)
+        warnings: list[str] = []
+        pictures: Iterable[MappedPicture]
         if has_cameras(self.capture):
             capture = self.load_capture()
             step = counter(report, "embed", 2 * len(capture.views))
-            yield from map_capture(capture, self.load_embedder(), self.threads, step)
-            return
-        paths = list_images(self.capture)
-        step = counter(report, "embed", len(paths))
-        for picture in map_images(paths, self.load_embedder()):
-            yield picture
-            step()
+            embedder = self.load_embedder()
+            pictures = map_capture(capture, embedder, self.threads, step, warnings)
+        else:
+            paths = list_images(self.capture)
+            step = counter(report, "embed", len(paths))
+            pictures = _stepping(map_images(paths, self.load_embedder()), step)
+        yield from heads_first(pictures, self.capture, warnings)
+        if not self.quiet:
+            warn(warnings)
+
+
+def _stepping(
+    pictures: Iterable[MappedPicture], step: Callable[[], None]
+) -> Iterator[MappedPicture]:
+    for picture in pictures:
+        step()
+        yield picture

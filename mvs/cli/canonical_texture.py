@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from mvs.canonical.texture import TextureOptions
 from mvs.cli.canonical_source import PictureOptions
@@ -26,26 +26,22 @@ class Options(PictureOptions):
         output: folder for the results.
         mesh: mesh of the capture (mesh.ply of mvs reconstruct), which makes it sharper; no network
             runs then.
-        size: texels to a side.
         texture: how colours are averaged.
     """
 
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
     output: Path
     mesh: Path | None = None
-    size: int = 1024
-    texture: TextureOptions = field(default_factory=TextureOptions)
+    texture: OmitArgPrefixes[TextureOptions] = field(default_factory=TextureOptions)
 
 
 def run(options: Options) -> None:
     """Run the command."""
-    from dataclasses import replace
-
     from mvs.canonical.meshes import is_mesh
     from mvs.canonical.texture import texture_of_mesh, write_texture
     from mvs.record import prepare_output
 
-    gathered = replace(options.texture, size=options.size)
+    gathered = options.texture
     if is_mesh(options.capture):
         if options.mesh is not None:
             raise ValueError("--mesh is the mesh of a capture; give the capture, not a mesh")

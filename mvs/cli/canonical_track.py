@@ -34,7 +34,7 @@ class Options(PictureOptions):
         smooth: width in frames of the window that positions are smoothed over; 0 for none.
         every: 1 for all frames, 2 for every second, ...
         fps: of the overlay.
-        no_overlay: write the tables only.
+        overlay: draw the points on the frames too.
     """
 
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
@@ -46,14 +46,17 @@ class Options(PictureOptions):
     smooth: float = 1.0
     every: int = 1
     fps: float = 25.0
-    no_overlay: bool = False
+    overlay: bool = True
 
 
 def run(options: Options) -> None:
     """Run the command."""
+    import numpy as np
+
     from mvs.canonical.track import TrackOptions, track_places
     from mvs.canonical.track_output import embed_frames, write_overlay, write_tracks
     from mvs.cli.show import counter, progress_bars
+    from mvs.errors import ReconstructionError
     from mvs.record import prepare_output
     from mvs.tracks.pictures import estimate_length, read_pictures
 
@@ -75,8 +78,12 @@ def run(options: Options) -> None:
                 step()
 
         tracks = track_places(embed_frames(named(), embedder), layout, how)
+    if not np.isfinite(tracks.pixels).any():
+        raise ReconstructionError(
+            f"{options.capture}: no frame shows a head", "give a video of one"
+        )
     write_tracks(options.output, names, layout, tracks)
-    if not options.no_overlay:
+    if options.overlay:
         frames = read_pictures(options.capture, options.every)
         write_overlay(options.output, frames, tracks, options.fps)
 

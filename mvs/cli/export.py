@@ -68,9 +68,11 @@ def run(options: Options) -> None:
 
 
 def _write_file(options: Options) -> tuple[list[Path], list[str]]:
-    from mvs.stages.export import suited, write_model
+    from mvs.stages.export import exporter, suited, write_model
     from mvs.stages.textured import read_model
 
+    # Before a large mesh is read.
+    exporter(options.output)
     model = read_model(options.source)
     model = replace(
         model,

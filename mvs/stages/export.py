@@ -57,7 +57,7 @@ def write_model(model: Model, path: Path) -> list[Path]:
         ValueError: if no exporter is known for the ending, or the format cannot hold the model.
         OSError: if a file cannot be written; an older one is then left as it was.
     """
-    return _exporter(path)(path, model)
+    return exporter(path)(path, model)
 
 
 def suited(
@@ -78,7 +78,7 @@ def suited(
     Raises:
         ValueError: if ``up`` or ``unit`` is given, but the model's own is not known.
     """
-    _exporter(path)
+    exporter(path)
     suffix = path.suffix.lower()
     warnings = []
     is_glb = suffix == ".glb"
@@ -191,9 +191,14 @@ def read_mesh(path: Path) -> Mesh:
     return Mesh(cloud, faces)
 
 
-def _exporter(path: Path) -> Exporter:
-    exporter = EXPORTERS.get(path.suffix.lower())
-    if exporter is None:
+def exporter(path: Path) -> Exporter:
+    """What writes files of a path's ending.
+
+    Raises:
+        ValueError: if nothing does.
+    """
+    found = EXPORTERS.get(path.suffix.lower())
+    if found is None:
         known = ", ".join(EXPORTERS)
         raise ValueError(f"{path}: the ending must be one of {known}, got '{path.suffix}'")
-    return exporter
+    return found

@@ -90,7 +90,7 @@ def write_obj(
     kinds = [rows + 1 for rows in (vertex, texture, normal) if rows is not None]
     # v, v/vt, v//vn or v/vt/vn.
     one = "%d" + ("/" if texture is None and normal is not None else "") + "/%d" * (len(kinds) - 1)
-    table = np.stack(kinds, axis=2).reshape(len(mesh.faces), -1)
+    table = np.stack(kinds, axis=2).reshape(len(mesh.faces), 3 * len(kinds))
     lines += ["f " + " ".join([one] * 3) % tuple(row) for row in table.tolist()]
     stream.write(("\n".join(lines) + "\n").encode("ascii"))
 

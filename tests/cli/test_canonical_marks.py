@@ -78,6 +78,13 @@ def test_a_mesh(tmp_path, capfd):
     found = json.loads((tmp_path / "out" / "landmarks.json").read_text())["mesh"]
     np.testing.assert_allclose(found["xyz"][0], [0, 0, 0.1], atol=2e-4)
     assert found["xyz"][1] == [None] * 3
+    # A vertex without coordinates, and the faces around it, do not matter.
+    vertex["u"][5] = np.nan
+    with (tmp_path / "ball.ply").open("wb") as stream:
+        write_properties(stream, vertex, faces)
+    assert run(capfd, tmp_path, *words, "--output", tmp_path / "holed") == (0, "")
+    again = json.loads((tmp_path / "holed" / "landmarks.json").read_text())["mesh"]
+    np.testing.assert_allclose(again["xyz"][0], [0, 0, 0.1], atol=2e-4)
     code, err = run(capfd, tmp_path, *words, "--output", tmp_path / "out", "--overlay")
     assert (code, err.count("\n")) == (2, 1)
     (tmp_path / "bad.ply").write_text("ply")
@@ -98,6 +105,59 @@ def test_frames_are_tracked(scene, tmp_path, capfd):
     assert len((tmp_path / "out" / "track.csv").read_text().splitlines()) == 1 + 3
     drawn = [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith("overlay")]
     assert drawn
+
+
+@pytest.fixture
+def headless(scene, tmp_path):
+    """Two pictures, the first of which shows no head."""
+    folder, _, _ = scene
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "pictures").mkdir()
+    for name in ("view_00.png", "view_01.png"):
+        (tmp_path / "pictures" / name).write_bytes(
+            (folder / "capture" / "images" / name).read_bytes()
+        )
+        with np.load(folder / "maps" / f"{name}.npz") as data:
+            arrays = dict(data)
+        if name == "view_00.png":
+            arrays["mask"] = np.zeros_like(arrays["mask"])
+        np.savez(tmp_path / "maps" / f"{name}.npz", **arrays)
+    return tmp_path
+
+
+def test_pictures_without_a_head_are_named(headless, capfd):
+    words = ["canonical", "landmarks", headless / "pictures", "--output", headless / "out"]
+    maps = ["--embedder", "precomputed", "--cube-maps", headless / "maps"]
+    assert main.run([*map(str, words + maps)]) == 0
+    err = capfd.readouterr().err
+    assert "no head is seen in 1 of the pictures: view_00.png" in err
+    found = json.loads((headless / "out" / "landmarks.json").read_text())["pictures"]
+    assert list(found) == ["view_00.png", "view_01.png"]
+    assert not any(found["view_00.png"]["visible"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["landmarks"],
+        ["segment"],
+        ["show"],
+        ["texture"],
+        ["decal", "--at", "chin"],
+        ["track", "--layout", "5"],
+    ],
+)
+def test_no_head_at_all_is_an_error_and_nothing_is_written(headless, capfd, words):
+    (headless / "pictures" / "view_01.png").unlink()
+    cv2.imwrite(str(headless / "t.png"), np.zeros((8, 8, 3), np.uint8))
+    words = [*words, "--texture", str(headless / "t.png")] if "--at" in words else words
+    out = headless / "out"
+    given = ["canonical", words[0], headless / "pictures", "--output", out, *words[1:]]
+    code, err = run(capfd, headless, *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "shows a head" in err
+    left = [p.name for p in out.iterdir()] if out.is_dir() else []
+    assert set(left) <= {"template.png", "atlas.png"}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def test_segment_a_capture_and_a_mesh(capfd, place):
     assert vertex["u"][left].min() > 0.5
 
 
+def test_a_decal_that_does_not_show_is_said(capfd, place):
+    cv2.imwrite(str(place / "clear.png"), np.zeros((8, 8, 4), np.uint8))
+    words = ("decal", "@/mesh.ply", "--texture", "@/clear.png", "--output", "@/clear")
+    code, said = run(capfd, place, *words)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "nothing of the mesh is painted" in said
+    assert not (place / "clear").exists()
+
+
 def test_decal_on_a_capture_and_a_mesh(capfd, place):
     words = ("--texture", "@/texture.png", "--at", "nose_tip", "--size", "0.2")
     # The scene's head is not the template's: what stands out shall be painted, too.
