@@ -37,12 +37,12 @@ class Options(RegisterOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.scale import UNIT_MM
     from mvs.canonical.register import register
     from mvs.canonical.scan import read_scan
     from mvs.canonical.template import load_template, read_template
     from mvs.canonical.wrapped import registration_report, write_registration
     from mvs.cli.show import counter, plain_json, progress_bars
-    from mvs.evaluation.reconstruction import UNIT_MM
     from mvs.evaluation.registration import registration_figures
     from mvs.record import prepare_output
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
+from calib.scale import UNIT_MM
 from mvs.canonical.landmarks3d import Landmarks3dOptions, find_landmarks_3d
 from mvs.canonical.layouts import Layout, load_layout
 from mvs.canonical.pictures import MappedPicture
@@ -20,7 +21,6 @@ from mvs.evaluation.landmarks import read_landmark_truth
 from mvs.types import BoolArray, CubeMap, DoubleArray
 
 # A capture that does not say its unit is taken to be in metres.
-_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def evaluate_space(
     chosen = [pictures[row] for row in rows]
     cameras = [p.camera for p in chosen if p.camera is not None]
     found = find_landmarks_3d([p.cube_map for p in chosen], cameras, load_layout("68"), options)
-    off = np.linalg.norm(found.points - true, axis=1) * _MM.get(capture.unit or "m", 1000.0)
+    off = np.linalg.norm(found.points - true, axis=1) * UNIT_MM.get(capture.unit or "m", 1000.0)
     names = tuple(p.name for p in chosen)
     return SpaceFigures(names, float(off.mean()), float(np.median(off)), float(off.max()))
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from calib.capture import Capture, CaptureError
+from calib.scale import UNIT_MM
 from mvs.evaluation.truth import PART_NAMES, Truth, mesh_scene, sample_faces, tensor
 from mvs.stages.ply import read_properties
 from mvs.types import BoolArray, DoubleArray, FloatArray
 
 ON_SURFACE_MM = 5.0
-UNIT_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 
 @dataclass(frozen=True)

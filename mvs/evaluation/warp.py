@@ -12,6 +12,7 @@ from itertools import permutations
 
 import numpy as np
 
+from calib.scale import UNIT_MM
 from mvs.canonical.landmarks import find_landmarks
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.segmentation import SegmentOptions, segment_map
@@ -26,7 +27,6 @@ from mvs.stages.views import map_from_image
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray
 
 _PICTURE = 512.0
-_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def warp_figures(
     points = truth.sample(options.n_points)
     seen = [truth.visible(view, points.positions) for view in truth.capture.views]
     chosen = {name: select_part(points, name) for name in options.parts}
-    unit = _MM[truth.capture.unit or "m"]
+    unit = UNIT_MM[truth.capture.unit or "m"]
     figures = []
     for angle in options.angles_deg:
         pairs = _pairs(embedded, angle, options)
