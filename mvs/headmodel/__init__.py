@@ -1,0 +1,1 @@
+"""Morphable head models, and fitting them to pictures and reconstructions."""
