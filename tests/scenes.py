@@ -16,6 +16,8 @@ import numpy as np
 from calib.camera import Camera
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, IntArray
 
+# No head reaches further from its origin, metres.
+_REACH = 0.16
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -282,28 +284,29 @@ def _trace(shape: HeadShape, camera: Camera) -> tuple[DoubleArray, BoolArray]:
     """Where rays through the pixel centres meet the surface; (H, W, 3) and a mask."""
     size = (camera.height, camera.width)
     xs, ys = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    pixels = np.column_stack([xs.ravel(), ys.ravel()])
-    rays = camera.unproject(pixels).reshape(*size, 3)
+    rays = camera.unproject(np.column_stack([xs.ravel(), ys.ravel()]))
     center = camera.center
-    # March to the first place inside, bisect, then Newton.
+    # March to the first place inside, bisect, then Newton; rays beyond the head's reach stay out.
     far = np.linalg.norm(center)
-    steps = np.linspace(far - 0.16, far + 0.16, 65)
-    low, high = np.full(xs.shape, np.nan), np.full(xs.shape, np.nan)
-    for before, after in pairwise(steps):
-        inside = (shape.level(center + after * rays) < 0) & np.isnan(high)
-        low[inside], high[inside] = before, after
+    low, high = np.full(len(rays), np.nan), np.full(len(rays), np.nan)
+    open_rays = np.flatnonzero(np.linalg.norm(np.cross(rays, center), axis=1) < _REACH)
+    for before, after in pairwise(np.linspace(far - _REACH, far + _REACH, 65)):
+        inside = shape.level(center + after * rays[open_rays]) < 0
+        low[open_rays[inside]], high[open_rays[inside]] = before, after
+        open_rays = open_rays[~inside]
     mask = ~np.isnan(high)
-    low, high = np.where(mask, low, far), np.where(mask, high, far)
+    hit, low, high = rays[mask], low[mask], high[mask]
     for _ in range(20):
         middle = 0.5 * (low + high)
-        outside = shape.level(center + middle[..., None] * rays) > 0
+        outside = shape.level(center + middle[:, None] * hit) > 0
         low, high = np.where(outside, middle, low), np.where(outside, high, middle)
-    along = 0.5 * (low + high)
+    along = np.full(len(rays), far)
+    along[mask] = 0.5 * (low + high)
     for _ in range(4):
-        points = center + along[..., None] * rays
-        slope = np.einsum("hwk,hwk->hw", shape.gradient(points), rays)
-        along = np.clip(along - shape.level(points) / np.where(mask, slope, 1.0), low, high)
-    return center + along[..., None] * rays, mask
+        points = center + along[mask, None] * hit
+        slope = np.einsum("nk,nk->n", shape.gradient(points), hit)
+        along[mask] = np.clip(along[mask] - shape.level(points) / slope, low, high)
+    return (center + along[:, None] * rays).reshape(*size, 3), mask.reshape(size)
 
 
 def _shade(shape: HeadShape, points: DoubleArray, mask: BoolArray) -> ByteArray:

@@ -60,7 +60,7 @@ def test_another_seed_is_another_network(options, tmp_path):
 @pytest.mark.slow
 def test_it_learns_pictures_it_has_not_seen(options):
     """Colour is the coordinate: 300 steps are enough to find disc and coordinates."""
-    schedule = Schedule(300, 0, 12, learning_rate=5e-3, warm_up=2, checkpoint_every=300)
+    schedule = Schedule(300, 0, 8, learning_rate=5e-3, warm_up=2, checkpoint_every=300)
     longer = replace(options, schedule=schedule, average=0.9)
     (report,) = list(Trainer(longer).run())
     assert report["median"] < 0.03  # the mean coordinate is off by 0.15
