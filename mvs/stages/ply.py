@@ -19,7 +19,11 @@ _SCALARS = ("confidence", "n_views", "u", "v", "w", "quality")
 
 
 def write_ply(
-    stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None, unit: str | None = None
+    stream: BinaryIO,
+    cloud: PointCloud,
+    faces: IntArray | None = None,
+    unit: str | None = None,
+    more: Mapping[str, Column] | None = None,
 ) -> None:
     """Write points or a mesh as binary little-endian PLY.
 
@@ -31,8 +35,9 @@ def write_ply(
         cloud: the vertices.
         faces: (F, 3) int32, None for a cloud.
         unit: of the positions, for a comment ``unit m``; none where it is not known.
+        more: further scalar properties of the vertices, which come last.
     """
-    _write(stream, _vertex_table(cloud), faces, unit)
+    _write(stream, _vertex_table(cloud, more or {}), faces, unit)
 
 
 def read_ply(path: Path) -> tuple[PointCloud, IntArray | None]:
@@ -138,13 +143,16 @@ def _write(
         stream.write(rows.tobytes())
 
 
-def _vertex_table(cloud: PointCloud) -> npt.NDArray[np.void]:
+def _vertex_table(cloud: PointCloud, more: Mapping[str, Column]) -> npt.NDArray[np.void]:
     place = "<f8" if needs_double(cloud) else "<f4"
     fields = [(name, place) for name in "xyz"]
     fields += [(name, "<f4") for name in ("nx", "ny", "nz")]
     fields += [(name, "u1") for name in ("red", "green", "blue")]
     fields += [(name, "<i4" if name == "n_views" else "<f4") for name in _SCALARS]
+    fields += [(name, values.dtype.str) for name, values in more.items()]
     table = np.empty(len(cloud), fields)
+    for name, values in more.items():
+        table[name] = values
     for column, name in enumerate("xyz"):
         table[name] = cloud.points[:, column]
         table["n" + name] = cloud.normals[:, column]
