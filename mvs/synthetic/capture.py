@@ -17,11 +17,12 @@ import numpy.typing as npt
 from calib.camera import Camera
 from calib.colmap import write_model
 from calib.files import replacing
+from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
 from mvs.synthetic.backgrounds import clouds
 from mvs.synthetic.drawing import COVER, HAIR, SKIN
-from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm, load_head
+from mvs.synthetic.head import load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
