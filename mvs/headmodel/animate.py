@@ -60,11 +60,10 @@ def write_fit_glb(path: Path, fit: Fit, posed: Model, to: Similarity, rate: floa
 def _targets(fit: Fit, rest: DoubleArray) -> tuple[tuple[str, ...], FloatArray, DoubleArray]:
     """Names, displacements (M, V, 3) in metres and weights (T, M)."""
     model, own = fit.model, fit.model.expression_names
-    neutral = neutral_shape(fit)
-    targets = np.empty((len(own), *rest.shape), np.float32)
-    for index, one in enumerate(np.eye(len(own))):
-        shape = replace(neutral, expression=one)
-        targets[index] = model.unit_m * model.vertices(shape) - rest
+    # At rest, displacements are linear in the expression and the same for every identity.
+    shape = replace(model.neutral(), identity=np.zeros(0))
+    moves = model.jacobian(shape, np.arange(len(rest), dtype=np.int32))[..., : len(own)]
+    targets = (model.unit_m * np.moveaxis(moves, 2, 0)).astype(np.float32)
     names, weights = [arkit_name(name) for name in own], fit.expressions
     if fit.joints.size:
         more, shares = _joint_targets(fit, rest, targets)
