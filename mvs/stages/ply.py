@@ -88,6 +88,18 @@ def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
     return vertex, np.array(lists, np.int32).reshape(-1, 3)
 
 
+def read_unit(path: Path) -> str | None:
+    """The unit that ``write_ply`` noted in a file's header; None where it noted none."""
+    with path.open("rb") as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == [b"end_header"]:
+                break
+            if words[:2] == [b"comment", b"unit"] and len(words) == 3:
+                return words[2].decode("ascii", "replace")
+    return None
+
+
 def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntArray) -> None:
     """Write a mesh whose vertices have any scalar properties, as binary little-endian PLY.
 
