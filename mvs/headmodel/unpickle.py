@@ -189,7 +189,7 @@ def _number_type(record: Any) -> np.dtype[Any]:
 
 
 def _selected(state: dict[str, Any]) -> npt.NDArray[Any]:
-    """chumpy's Select: places picked out of the flattened array."""
+    """Places that a Select picks out of the flattened array."""
     chosen = as_array(state["a"]).ravel()[as_array(state["idxs"]).astype(np.int64).ravel()]
     shape = state.get("preferred_shape")
     return chosen if shape is None else chosen.reshape([int(k) for k in as_array(shape).ravel()])

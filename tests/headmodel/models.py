@@ -46,7 +46,7 @@ EXPRESSIONS = (
 N_IDENTITIES = 10
 N_FLAME_SHAPES, N_FLAME_EXPRESSIONS = 10, 6
 JOINTS = ("neck", "jaw", "left_eye", "right_eye")
-EYE_RADIUS_CM = 1.4
+EYE_RADIUS_CM = 1.5
 # Of FLAME's joints, cm on the canonical head: root, neck, jaw, left and right eye.
 _JOINTS_CM = ((0.0, -8.0, 0.5), (0.0, -3.0, -0.5), (0.0, 0.5, 3.0))
 
