@@ -54,7 +54,7 @@ class LinearHead:
         return Shape(
             np.zeros(len(self.identity_names)),
             np.zeros(len(self.expression_names)),
-            np.zeros((0, 3)),
+            np.zeros((len(self.joint_names), 3)),
         )
 
     def vertices(self, shape: Shape, rows: IntArray | None = None) -> DoubleArray:
@@ -67,7 +67,7 @@ class LinearHead:
         Raises:
             ValueError: if the shape is not of this model.
         """
-        identity, expression = check_shape(self, shape)
+        identity, expression = self.checked(shape)
         template, modes = self.template, self.modes
         if rows is not None:
             template, modes = template[rows], modes[rows]
@@ -83,29 +83,31 @@ class LinearHead:
         Raises:
             ValueError: if the shape is not of this model.
         """
-        identity, _ = check_shape(self, shape)
-        k = len(self.identity_names)
-        modes = self.modes[rows]
-        if len(identity) == k:
-            return np.asarray(modes)
-        return np.concatenate([modes[..., : len(identity)], modes[..., k:]], axis=2)
+        identity, _ = self.checked(shape)
+        return np.asarray(self.modes[rows][..., self.columns(len(identity))])
 
+    def checked(self, shape: Shape) -> tuple[DoubleArray, DoubleArray]:
+        """Coefficients of identity and expression, float64.
 
-def check_shape(model: LinearHead, shape: Shape) -> tuple[DoubleArray, DoubleArray]:
-    """Coefficients of identity and expression, float64.
+        Raises:
+            ValueError: if their numbers are not the model's; fewer identity modes are welcome.
+        """
+        identity = np.asarray(shape.identity, np.float64)
+        expression = np.asarray(shape.expression, np.float64)
+        most, wanted = len(self.identity_names), (len(self.expression_names),)
+        if identity.ndim != 1 or len(identity) > most or expression.shape != wanted:
+            raise ValueError(
+                f"shape must have up to {most} identity and {wanted[0]} expression coefficients, "
+                f"got {identity.shape} and {expression.shape}"
+            )
+        joints = np.shape(shape.joints)
+        if joints != (len(self.joint_names), 3):
+            raise ValueError(f"joints must be ({len(self.joint_names)}, 3), got {joints}")
+        return identity, expression
 
-    Raises:
-        ValueError: if their numbers are not the model's; fewer identity modes are welcome.
-    """
-    identity = np.asarray(shape.identity, np.float64)
-    expression = np.asarray(shape.expression, np.float64)
-    most, wanted = len(model.identity_names), (len(model.expression_names),)
-    if identity.ndim != 1 or len(identity) > most or expression.shape != wanted:
-        raise ValueError(
-            f"shape must have up to {most} identity and {wanted[0]} expression coefficients, "
-            f"got {identity.shape} and {expression.shape}"
-        )
-    joints = np.shape(shape.joints)
-    if joints != (len(model.joint_names), 3):
-        raise ValueError(f"joints must be ({len(model.joint_names)}, 3), got {joints}")
-    return identity, expression
+    def columns(self, n_identity: int) -> IntArray | slice:
+        """Which modes a shape with so many of identity uses."""
+        k, n = len(self.identity_names), self.modes.shape[2]
+        if n_identity == k:
+            return slice(None)
+        return np.concatenate([np.arange(n_identity), np.arange(k, n)]).astype(np.int32)
