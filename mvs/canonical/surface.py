@@ -42,17 +42,20 @@ class Surface:
     def _around(self) -> tuple[IntArray, IntArray]:
         return faces_around(self.faces[self._kept], len(self.vertices))
 
-    def closest(self, points: DoubleArray) -> tuple[IntArray, DoubleArray, DoubleArray]:
+    def closest(
+        self, points: DoubleArray, n_near: int = _N_NEAR
+    ) -> tuple[IntArray, DoubleArray, DoubleArray]:
         """The nearest places on the mesh.
 
         Args:
             points: (N, 3) finite.
+            n_near: vertices around each whose faces are looked at.
 
         Returns:
             (N,) faces, (N, 3) weights of their corners, and (N, 3) places. Where edges differ much
             in length a nearer place may be missed, by less than an edge.
         """
-        k = min(_N_NEAR, len(self._used))
+        k = min(n_near, len(self._used))
         near = self._used[self._tree.query(points, k=np.arange(1, k + 1))[1]]
         faces = self.faces[self._kept]
         found, weights = closest_on_faces(points, self.vertices, faces, self._around, near)

@@ -71,13 +71,31 @@ def write_overlay(
         tracks: where the points are.
         fps: frames per second of the video.
     """
+    drawn = (
+        (name, draw_landmarks(image, tracks.pixels[t], tracks.visible[t]))
+        for t, (name, image) in enumerate(frames)
+    )
+    write_video(output, drawn, fps)
+
+
+def write_video(output: Path, frames: Iterable[tuple[str, ByteArray]], fps: float) -> list[Path]:
+    """Write ``overlay.mp4``, or ``overlay/<frame>.png`` where OpenCV has no codec for it.
+
+    Args:
+        output: folder, which exists.
+        frames: name and picture (H, W, 3) uint8 RGB, all of one size.
+        fps: frames per second.
+
+    Returns:
+        The files written.
+    """
     import cv2
 
     writer: Any = None
+    files = []
     with tempfile.TemporaryDirectory(dir=output, prefix=".overlay") as folder:
         path = Path(folder) / "overlay.mp4"
-        for t, (name, image) in enumerate(frames):
-            drawn = draw_landmarks(image, tracks.pixels[t], tracks.visible[t])
+        for name, drawn in frames:
             if writer is None:
                 # The codec stores whole pairs of pixels.
                 size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
@@ -87,8 +105,10 @@ def write_overlay(
                 writer.write(np.ascontiguousarray(drawn[: size[1], : size[0], ::-1]))
             else:
                 (output / "overlay").mkdir(exist_ok=True)
-                write_picture(output / "overlay" / f"{name.rpartition('.')[0] or name}.png", drawn)
+                files.append(output / "overlay" / f"{name.rpartition('.')[0] or name}.png")
+                write_picture(files[-1], drawn)
         if writer is not None and writer.isOpened():
             writer.release()
             path.chmod(0o644)
-            path.replace(output / "overlay.mp4")
+            files = [path.replace(output / "overlay.mp4")]
+    return files

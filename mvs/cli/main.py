@@ -76,11 +76,17 @@ COMMANDS = {
     "evaluate warp": Command(
         "mvs.cli.evaluate_warp", "measure warps and regions against a capture's ground truth"
     ),
+    "evaluate fit": Command(
+        "mvs.cli.evaluate_fit", "measure fits of a head model against true heads"
+    ),
     "synthesize capture": Command(
         "mvs.cli.synthesize_capture", "render a capture of a random head, with ground truth"
     ),
     "synthesize sequence": Command(
         "mvs.cli.synthesize_sequence", "render a video of a turning head, with true points"
+    ),
+    "synthesize fits": Command(
+        "mvs.cli.synthesize_fits", "render people to measure fits of head models by"
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM
 from mvs.evaluation.truth import PART_NAMES, SurfacePoints
-from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM
 from mvs.synthetic.regions import ear, hair_height
 from mvs.types import BoolArray, DoubleArray, FloatArray
 

@@ -104,6 +104,7 @@ class Fit:
         confidence: (T, V) float32 in [0, 1]: how well each vertex is borne out by what was seen;
             0 where only the model's prior speaks.
         warnings: what the user should know, one line each.
+        unit: of the world; None where nobody said.
     """
 
     model: HeadModel
@@ -115,6 +116,7 @@ class Fit:
     names: tuple[tuple[str, ...], ...]
     confidence: FloatArray
     warnings: tuple[str, ...] = ()
+    unit: str | None = "m"
 
     def shape(self, frame: int = 0) -> Shape:
         """Coefficients of one frame."""

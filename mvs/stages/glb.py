@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,119 +10,85 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.files import replacing
+from calib.scale import Similarity
+from mvs.stages.gltf import FLOAT, INDICES, UINT, USHORT, Document
 from mvs.stages.model import Model, encode_picture, linear_colors, split_corners
 from mvs.stages.ply import needs_double
+from mvs.types import DoubleArray, FloatArray, IntArray
 
-_FLOAT, _USHORT, _UINT = 5126, 5123, 5125
-_VERTICES, _INDICES = 34962, 34963
-_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 _POINTS, _TRIANGLES = 0, 4
 
 
-class _Document:
-    """The JSON and the bytes of a GLB as they grow."""
+@dataclass(frozen=True)
+class Motion:
+    """How a model moves: its vertices by morph targets, itself by a similarity, frame by frame.
 
-    def __init__(self) -> None:
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-        self.data = bytearray()
+    Attributes:
+        names: of the M targets.
+        targets: (M, V, 3) float32 displacements of the vertices at weight one.
+        weights: (T, M) float64; those of the first frame are the mesh's own.
+        places: of the model in the world, T.
+        rate: frames a second.
+    """
 
-    def view(self, data: bytes, target: int | None = None) -> int:
-        """Append bytes; returns their buffer view."""
-        self.data += b"\0" * (-len(self.data) % 4)
-        view: dict[str, Any] = {
-            "buffer": 0,
-            "byteOffset": len(self.data),
-            "byteLength": len(data),
-        }
-        if target is not None:
-            view["target"] = target
-        self.data += data
-        self.views.append(view)
-        return len(self.views) - 1
-
-    def accessor(self, values: npt.NDArray[Any], kind: int, target: int = _VERTICES) -> int:
-        """Append an array; returns its accessor."""
-        dtype = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}[kind]
-        rows = np.ascontiguousarray(values.reshape(len(values), -1), dtype)
-        entry = {
-            "bufferView": self.view(rows.tobytes(), target),
-            "componentType": kind,
-            "count": len(rows),
-            "type": _TYPES[rows.shape[1]],
-        }
-        if kind == _USHORT:
-            entry["normalized"] = True
-        if kind == _FLOAT and len(rows):
-            entry["min"] = rows.min(axis=0).astype(np.float64).tolist()
-            entry["max"] = rows.max(axis=0).astype(np.float64).tolist()
-        self.accessors.append(entry)
-        return len(self.accessors) - 1
+    names: tuple[str, ...]
+    targets: FloatArray
+    weights: DoubleArray
+    places: tuple[Similarity, ...]
+    rate: float
 
 
-def write_glb(path: Path, model: Model) -> list[Path]:
+def write_glb(path: Path, model: Model, motion: Motion | None = None) -> list[Path]:
     """Write a GLB file of one mesh or of points.
 
     Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
-    ``COLOR_0``, linear as the specification wants it. The frame is written as it is.
+    ``COLOR_0``, linear as the specification wants it. The frame is written as it is. What moves
+    has morph targets, named in ``mesh.extras.targetNames``, and from two frames on an animation.
 
     Args:
         path: the file.
-        model: in metres and y up, if other programs are to take it for that.
+        model: in metres and y up, if other programs are to take it for that; one that moves lies
+            near the origin.
+        motion: None where nothing moves.
 
     Returns:
         The files written.
 
     Source:
-        Khronos Group, glTF 2.0 specification, 3.7 and 4.4.
+        Khronos Group, glTF 2.0 specification, 3.7, 3.11 and 4.4.
     """
-    document = _Document()
+    document = Document()
     cloud, faces = model.vertices, model.faces
-    uv = None
+    rows, uv = np.arange(len(cloud), dtype=np.int32), None
     if faces is not None and model.texture is not None:
         split = split_corners(faces, model.texture)
-        cloud = cloud.rows(split.rows)
-        faces, uv = split.faces, split.uv
+        rows, faces, uv = split.rows, split.faces, split.uv
+        cloud = cloud.rows(rows)
     shift = cloud.points.mean(axis=0) if len(cloud) and needs_double(cloud) else np.zeros(3)
     attributes = {
-        "POSITION": document.accessor(cloud.points - shift, _FLOAT),
-        "NORMAL": document.accessor(_unit(cloud.normals), _FLOAT),
-        "_UVW": document.accessor(cloud.coords, _FLOAT),
-        "_CONFIDENCE": document.accessor(cloud.confidence, _FLOAT),
+        "POSITION": document.accessor(cloud.points - shift, FLOAT),
+        "NORMAL": document.accessor(_unit(cloud.normals), FLOAT),
+        "_UVW": document.accessor(cloud.coords, FLOAT),
+        "_CONFIDENCE": document.accessor(cloud.confidence, FLOAT),
     }
-    primitive: dict[str, Any] = {"attributes": attributes, "mode": _POINTS}
+    primitive: dict[str, Any] = {"attributes": attributes, "mode": _POINTS, "material": 0}
     if uv is None:
-        attributes["COLOR_0"] = document.accessor(_opaque(cloud.colors), _USHORT)
+        attributes["COLOR_0"] = document.accessor(_opaque(cloud.colors), USHORT)
     else:
-        attributes["TEXCOORD_0"] = document.accessor(uv * [1, -1] + [0, 1], _FLOAT)
+        attributes["TEXCOORD_0"] = document.accessor(uv * [1, -1] + [0, 1], FLOAT)
     if faces is not None:
-        primitive |= {"mode": _TRIANGLES, "indices": document.accessor(faces, _UINT, _INDICES)}
+        primitive |= {"mode": _TRIANGLES, "indices": document.accessor(faces, UINT, INDICES)}
         document.accessors[-1]["type"] = "SCALAR"
         document.accessors[-1]["count"] = faces.size
-    root = _json(primitive, shift, model)
-    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    if uv is not None and model.texture is not None:
-        kind = model.picture or "jpg"
-        picture = document.view(encode_picture(model.texture.color, kind))
-        mime = "image/jpeg" if kind == "jpg" else "image/png"
-        root |= {
-            "images": [{"bufferView": picture, "mimeType": mime}],
-            "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
-            "textures": [{"source": 0, "sampler": 0}],
-        }
-        surface["baseColorTexture"] = {"index": 0}
-    root["materials"] = [{"pbrMetallicRoughness": surface, "doubleSided": True}]
-    root |= {"accessors": document.accessors, "bufferViews": document.views}
-    document.data += b"\0" * (-len(document.data) % 4)
-    root["buffers"] = [{"byteLength": len(document.data)}]
+    root = _json(primitive, shift, model) | _surface(document, model)
+    if motion is not None:
+        _move(document, root, motion, rows)
     with replacing(path) as stream:
-        stream.write(_container(root, bytes(document.data)))
+        stream.write(document.container(root))
     return [path]
 
 
-def _json(
-    primitive: dict[str, Any], shift: npt.NDArray[np.float64], model: Model
-) -> dict[str, Any]:
+def _json(primitive: dict[str, Any], shift: DoubleArray, model: Model) -> dict[str, Any]:
     node: dict[str, Any] = {"mesh": 0, "name": "head"}
     if shift.any():
         node["translation"] = shift.tolist()
@@ -132,17 +98,66 @@ def _json(
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [node],
-        "meshes": [{"primitives": [primitive | {"material": 0}]}],
+        "meshes": [{"primitives": [primitive]}],
     }
 
 
-def _container(root: dict[str, Any], data: bytes) -> bytes:
-    """The header and the two chunks."""
-    text = json.dumps(root, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = [(text, b"JSON"), (data, b"BIN\0")]
-    body = b"".join(np.array(len(c), "<u4").tobytes() + name + c for c, name in chunks)
-    return b"glTF" + np.array([2, 12 + len(body)], "<u4").tobytes() + body
+def _surface(document: Document, model: Model) -> dict[str, Any]:
+    """The material, with the texture where a mesh has one."""
+    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    entry = {"materials": [{"pbrMetallicRoughness": surface, "doubleSided": True}]}
+    if model.faces is None or model.texture is None:
+        return entry
+    kind = model.picture or "jpg"
+    picture = document.view(encode_picture(model.texture.color, kind))
+    mime = "image/jpeg" if kind == "jpg" else "image/png"
+    surface["baseColorTexture"] = {"index": 0}
+    images: list[dict[str, Any]] = [{"bufferView": picture, "mimeType": mime}]
+    samplers = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+    return entry | {
+        "images": images,
+        "samplers": samplers,
+        "textures": [{"source": 0, "sampler": 0}],
+    }
+
+
+def _move(document: Document, root: dict[str, Any], motion: Motion, rows: IntArray) -> None:
+    """Add targets and the first frame's weights and place; of more frames an animation."""
+    mesh, node = root["meshes"][0], root["nodes"][0]
+    if motion.names:
+        targets = [{"POSITION": document.sparse(target[rows])} for target in motion.targets]
+        mesh["primitives"][0]["targets"] = targets
+        mesh["weights"] = motion.weights[0].tolist()
+        mesh["extras"] = {"targetNames": list(motion.names)}
+    tracks = {
+        "translation": np.stack([place.translation for place in motion.places]),
+        "rotation": _quaternions(motion.places),
+        "scale": np.repeat([[place.scale] for place in motion.places], 3, axis=1),
+    }
+    node |= {name: values[0].tolist() for name, values in tracks.items()}
+    if len(motion.places) < 2:
+        return
+    if motion.names:
+        tracks["weights"] = motion.weights.reshape(-1, 1)
+    times = document.accessor(np.arange(len(motion.places))[:, None] / motion.rate, FLOAT, None)
+    samplers = [
+        {"input": times, "output": document.accessor(values, FLOAT, None)}
+        for values in tracks.values()
+    ]
+    channels = [
+        {"sampler": index, "target": {"node": 0, "path": name}} for index, name in enumerate(tracks)
+    ]
+    root["animations"] = [{"name": "fit", "samplers": samplers, "channels": channels}]
+
+
+def _quaternions(places: tuple[Similarity, ...]) -> DoubleArray:
+    """(T, 4) x y z w; of the two of each rotation the one nearer to that before."""
+    from scipy.spatial.transform import Rotation
+
+    turns = Rotation.from_matrix(np.stack([place.rotation for place in places])).as_quat()
+    flips = np.sign(np.einsum("nk,nk->n", turns[1:], turns[:-1]))
+    signs = np.cumprod(np.concatenate([[1.0], np.where(flips == 0, 1.0, flips)]))
+    return np.asarray(turns * signs[:, None])
 
 
 def _unit(normals: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

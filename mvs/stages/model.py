@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from calib.scale import Similarity
 from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray, PointCloud
 
 Unit = Literal["m", "cm", "mm"]
@@ -74,8 +75,8 @@ def known_unit(unit: str | None) -> Unit | None:
     return next((known for known in UNITS if known == unit), None)
 
 
-def placed(model: Model, up: Axis | None, unit: Unit | None) -> Model:
-    """A model turned so that another axis points up, and in another unit.
+def placement(model: Model, up: Axis | None, unit: Unit | None) -> Similarity:
+    """What turns a model so that another axis points up, and takes it to another unit.
 
     Args:
         model: whose ``up`` and ``unit`` are known as far as they are to change.
@@ -95,12 +96,18 @@ def placed(model: Model, up: Axis | None, unit: Unit | None) -> Model:
     scale = 1.0
     if unit is not None and model.unit is not None:
         scale = METRES[model.unit] / METRES[unit]
-    if scale == 1.0 and (rotation == np.eye(3)).all():
+    return Similarity(scale, rotation, np.zeros(3))
+
+
+def placed(model: Model, up: Axis | None, unit: Unit | None) -> Model:
+    """A model turned so that another axis points up, and in another unit; see ``placement``."""
+    to = placement(model, up, unit)
+    if to.scale == 1.0 and (to.rotation == np.eye(3)).all():
         return model
     moved = replace(
         model.vertices,
-        points=scale * (model.vertices.points @ rotation.T),
-        normals=(model.vertices.normals @ rotation.T).astype(np.float32),
+        points=to.points(model.vertices.points),
+        normals=(model.vertices.normals @ to.rotation.T).astype(np.float32),
     )
     return replace(model, vertices=moved, up=up or model.up, unit=unit or model.unit)
 

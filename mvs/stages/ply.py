@@ -19,7 +19,11 @@ _SCALARS = ("confidence", "n_views", "u", "v", "w", "quality")
 
 
 def write_ply(
-    stream: BinaryIO, cloud: PointCloud, faces: IntArray | None = None, unit: str | None = None
+    stream: BinaryIO,
+    cloud: PointCloud,
+    faces: IntArray | None = None,
+    unit: str | None = None,
+    more: Mapping[str, Column] | None = None,
 ) -> None:
     """Write points or a mesh as binary little-endian PLY.
 
@@ -31,8 +35,9 @@ def write_ply(
         cloud: the vertices.
         faces: (F, 3) int32, None for a cloud.
         unit: of the positions, for a comment ``unit m``; none where it is not known.
+        more: further scalar properties of the vertices, which come last.
     """
-    _write(stream, _vertex_table(cloud), faces, unit)
+    _write(stream, _vertex_table(cloud, more or {}), faces, unit)
 
 
 def read_ply(path: Path) -> tuple[PointCloud, IntArray | None]:
@@ -81,6 +86,18 @@ def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
     if any(len(corners) != 3 for corners in lists):
         raise ValueError("holds faces that are no triangles")
     return vertex, np.array(lists, np.int32).reshape(-1, 3)
+
+
+def read_unit(path: Path) -> str | None:
+    """The unit that ``write_ply`` noted in a file's header; None where it noted none."""
+    with path.open("rb") as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == [b"end_header"]:
+                break
+            if words[:2] == [b"comment", b"unit"] and len(words) == 3:
+                return words[2].decode("ascii", "replace")
+    return None
 
 
 def write_properties(stream: BinaryIO, vertex: Mapping[str, Column], faces: IntArray) -> None:
@@ -138,13 +155,16 @@ def _write(
         stream.write(rows.tobytes())
 
 
-def _vertex_table(cloud: PointCloud) -> npt.NDArray[np.void]:
+def _vertex_table(cloud: PointCloud, more: Mapping[str, Column]) -> npt.NDArray[np.void]:
     place = "<f8" if needs_double(cloud) else "<f4"
     fields = [(name, place) for name in "xyz"]
     fields += [(name, "<f4") for name in ("nx", "ny", "nz")]
     fields += [(name, "u1") for name in ("red", "green", "blue")]
     fields += [(name, "<i4" if name == "n_views" else "<f4") for name in _SCALARS]
+    fields += [(name, values.dtype.str) for name, values in more.items()]
     table = np.empty(len(cloud), fields)
+    for name, values in more.items():
+        table[name] = values
     for column, name in enumerate("xyz"):
         table[name] = cloud.points[:, column]
         table["n" + name] = cloud.normals[:, column]

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from calib.camera import Camera
 from calib.colmap import write_model
 from calib.files import replacing
+from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
 from mvs.synthetic.backgrounds import clouds
 from mvs.synthetic.drawing import COVER, HAIR, SKIN
-from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm, load_head
+from mvs.synthetic.head import load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
@@ -29,10 +30,10 @@ from mvs.synthetic.scene import Person, Scene, Studio, build_scene
 from mvs.synthetic.shells import HairStyle
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
-_WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-_HEAD_CENTER = (0.0, 1.0, 0.5)
-_HEAD_HEIGHT_CM = 24.0
-_HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
+WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+HEAD_CENTER = (0.0, 1.0, 0.5)
+HEAD_HEIGHT_CM = 24.0
+HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
 _N_SPARSE = 500
 
 
@@ -81,7 +82,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     """
     studio = Studio(load_head(options.head))
     person = sitter(studio, options.seed)
-    scene = build_scene(studio, person, _HAIR_LEVELS)
+    scene = build_scene(studio, person, HAIR_LEVELS)
     shots = [_shot(options, index) for index in range(options.n_views)]
     names = [f"{index:02d}.jpg" for index in range(options.n_views)]
     rng = np.random.default_rng((options.seed, 1))
@@ -89,14 +90,16 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
         (options.output / folder).mkdir(parents=True, exist_ok=True)
     for name, shot in zip(names, shots, strict=True):
         photo = render(scene, shot, backdrop(options.size, rng), options.supersampling, 1)
-        _write_view(options.output, name, photo, rng)
+        write_view(options.output, name, photo, rng)
         if progress is not None:
             progress()
-    cameras = [_camera(shot) for shot in shots]
-    points, seen = _sparse_points(scene, shots)
+    cameras = [world_camera(shot) for shot in shots]
+    points, seen = sparse_points(scene, shots)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
-    write_json(options.output / "gt" / "landmarks.json", _landmarks(studio, scene, names, shots))
+    write_json(
+        options.output / "gt" / "landmarks.json", landmark_truth(studio, scene, names, shots)
+    )
 
 
 def sitter(studio: Studio, seed: int) -> Person:
@@ -161,16 +164,17 @@ def _shot(options: CaptureOptions, index: int) -> Shot:
         yaw = arc * index / options.n_views
     pitch = (0.05, 0.42, -0.22)[index % 3]
     distance = 100.0 + 6.0 * (index % 4)
-    shot = look_at(np.array(_HEAD_CENTER), yaw, pitch, 0.02 * (index % 5 - 2), distance)
-    focal = 0.66 * options.size * distance / _HEAD_HEIGHT_CM
+    shot = look_at(np.array(HEAD_CENTER), yaw, pitch, 0.02 * (index % 5 - 2), distance)
+    focal = 0.66 * options.size * distance / HEAD_HEIGHT_CM
     middle = options.size / 2
     center = (middle + 3.0 * (index % 3 - 1), middle - 2.0 * (index % 2))
     return replace(shot, focal=focal, center=center, size=(options.size, options.size))
 
 
-def _camera(shot: Shot) -> Camera:
+def world_camera(shot: Shot) -> Camera:
+    """The camera of a shot in the world, metres."""
     height, width = shot.size
-    R = shot.R @ (100 * _WORLD_FROM_HEAD).T
+    R = shot.R @ (100 * WORLD_FROM_HEAD).T
     pose = np.column_stack([R, 0.01 * shot.t])
     params = np.array([shot.focal, shot.focal, *shot.center])
     return Camera("PINHOLE", width, height, params, pose)
@@ -183,7 +187,8 @@ def backdrop(size: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(shade_of[..., None] * np.array([0.95, 1.0, 1.05]), np.float32)
 
 
-def _write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
+def write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
+    """Write a picture, its mask and the coverage by hair; their folders exist."""
     picture = expose(photo.color, rng)
     hair = np.where(photo.material == HAIR, 255, 0).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
@@ -211,7 +216,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
-def _sparse_points(
+def sparse_points(
     scene: Scene, shots: list[Shot]
 ) -> tuple[DoubleArray, list[npt.NDArray[np.int64]]]:
     """Skin vertices and which views see them, as structure from motion would have found them."""
@@ -220,7 +225,7 @@ def _sparse_points(
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
     seen = np.stack([see_points(scene, shot, body.positions[picked])[1] for shot in shots])
     kept = seen.sum(axis=0) >= 2
-    points = body.positions[picked[kept]].astype(np.float64) @ _WORLD_FROM_HEAD.T
+    points = body.positions[picked[kept]].astype(np.float64) @ WORLD_FROM_HEAD.T
     return points, [np.flatnonzero(row) for row in seen[:, kept]]
 
 
@@ -241,17 +246,17 @@ def see_points(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleA
     return pixels, seen
 
 
-def _landmarks(
+def landmark_truth(
     studio: Studio, scene: Scene, names: list[str], shots: list[Shot]
 ) -> dict[str, object]:
-    """The 68 landmarks in the world and in every picture."""
+    """The 68 landmarks in the world and in every picture, for JSON."""
     vertices = studio.head.landmarks
     positions = scene.head[vertices]
     views = {}
     for name, shot in zip(names, shots, strict=True):
         pixels, seen = see_points(scene, shot, positions)
         views[name] = {"uv": pixels.round(4).tolist(), "visible": seen.astype(int).tolist()}
-    world = positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    world = positions.astype(np.float64) @ WORLD_FROM_HEAD.T
     return {
         "names": "Multi-PIE 68, ICT-FaceKit order",
         "vertex": vertices.tolist(),
@@ -262,17 +267,10 @@ def _landmarks(
 
 
 def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: Person) -> None:
-    head = studio.head
-    world = scene.head.astype(np.float64) @ _WORLD_FROM_HEAD.T
-    uvw = cube_from_cm(head.template)
-    vertex: dict[str, npt.NDArray[np.generic]]
-    vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
-    vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
-    vertex["part"] = head.vertex_part.astype(np.uint8)
-    _write_mesh(options.output / "gt" / "mesh.ply", vertex, head.faces)
+    write_head(options.output / "gt" / "mesh.ply", studio, scene.head)
     worn = scene.layers[1]
     cloth = worn.faces[(worn.features[worn.faces, COVER] > 0).all(axis=1)]
-    positions = worn.positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    positions = worn.positions.astype(np.float64) @ WORLD_FROM_HEAD.T
     torso = {name: positions[:, k].astype(np.float32) for k, name in enumerate("xyz")}
     _write_mesh(options.output / "gt" / "torso.ply", torso, cloth)
     info = {
@@ -283,6 +281,17 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
         "model": "ICT-FaceKit (MIT licence)",
     }
     write_json(options.output / "gt" / "info.json", info, indent=2)
+
+
+def write_head(path: Path, studio: Studio, posed: FloatArray) -> None:
+    """Write vertices (V, 3) of the head, cm in its own frame, with ``u v w`` and ``part``."""
+    world = posed.astype(np.float64) @ WORLD_FROM_HEAD.T
+    uvw = cube_from_cm(studio.head.template)
+    vertex: dict[str, npt.NDArray[np.generic]]
+    vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
+    vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
+    vertex["part"] = studio.head.vertex_part.astype(np.uint8)
+    _write_mesh(path, vertex, studio.head.faces)
 
 
 def write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:

@@ -8,15 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from mvs.headmodel.ict_files import read_packed
 from mvs.types import FloatArray, IntArray
-
-# Cube of the shipped network: uvw = template position in cm * scale + offset, a 5 % margin.
-CUBE_SCALE_PER_CM = 0.026616902916325333
-CUBE_OFFSET = (0.5, 0.563929808269576, 0.4486820788392664)
 
 FACE, HEAD_NECK, EYE, MOUTH = 0, 1, 2, 3
 _PART_OF_RANGE = (FACE, HEAD_NECK, MOUTH, EYE, EYE, MOUTH, MOUTH, EYE, EYE)
@@ -76,12 +72,6 @@ class Head:
         return self.template + shape.reshape(-1, 3)
 
 
-def cube_from_cm(points: FloatArray) -> FloatArray:
-    """Cube coordinates (N, 3) of canonical positions (N, 3) in centimetres."""
-    offset = np.array(CUBE_OFFSET, np.float32)
-    return (points * np.float32(CUBE_SCALE_PER_CM) + offset).astype(np.float32)
-
-
 def load_head(path: Path) -> Head:
     """Read the packed ICT-FaceKit file.
 
@@ -98,26 +88,15 @@ def load_head(path: Path) -> Head:
         ICT-FaceKit (Li et al., 2020), MIT licence.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            ranges = data["part_vertex_range"].astype(np.int32)
-            faces = data["faces"].astype(np.int32)
-            keep = (faces < ranges[EYEBALL_RANGES[-1]][1]).all(axis=1)
-            return Head(
-                template=data["vertices"].astype(np.float32),
-                identity_modes=_dequantise(data["id_delta_q"], data["id_scale"]),
-                expression_modes=_dequantise(data["ex_delta_q"], data["ex_scale"]),
-                expression_names=tuple(str(name) for name in data["ex_names"]),
-                faces=np.ascontiguousarray(faces[keep]),
-                landmarks=data["landmarks68"].astype(np.int32),
-                ranges=ranges,
-            )
-    except (OSError, EOFError, KeyError, BadZipFile, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a packed ICT-FaceKit head ({error}); give the npz file with --head"
-        ) from error
-
-
-def _dequantise(deltas: np.ndarray, scale: np.ndarray) -> FloatArray:
-    modes: FloatArray = deltas.reshape(len(deltas), -1).astype(np.float32)
-    modes *= scale.astype(np.float32)[:, None]
-    return modes
+        head = read_packed(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; give the npz file with --head") from None
+    return Head(
+        template=head.vertices,
+        identity_modes=head.identity.reshape(len(head.identity), -1),
+        expression_modes=head.expression.reshape(len(head.expression), -1),
+        expression_names=head.expression_names,
+        faces=np.ascontiguousarray(head.faces[head.shown]),
+        landmarks=head.landmarks,
+        ranges=head.part_ranges,
+    )

@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from mvs.canonical.cube import cube_from_cm
 from mvs.canonical.regions import REGIONS
 from mvs.kernels.raster import rasterise
 from mvs.synthetic import drawing
-from mvs.synthetic.head import cube_from_cm
 from mvs.synthetic.noise import VOLUME
 from mvs.synthetic.patterns import normalise
 from mvs.synthetic.ribbons import spread

@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mvs.canonical.cube import cube_from_cm
 from mvs.canonical.layouts import load_layout
 from mvs.synthetic.capture import backdrop, expose, see_points, sitter, write_json, write_picture
-from mvs.synthetic.head import cube_from_cm, load_head
+from mvs.synthetic.head import load_head
 from mvs.synthetic.occluders import occlude
 from mvs.synthetic.render import Shot, look_at, render
 from mvs.synthetic.scene import Studio, build_scene

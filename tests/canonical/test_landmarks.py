@@ -215,7 +215,8 @@ def test_the_shipped_landmarks_are_a_face():
 
 @pytest.mark.skipif(not ICT.is_file(), reason="needs the head model")
 def test_the_shipped_landmarks_are_the_head_model_s():
-    from mvs.synthetic.head import cube_from_cm, load_head
+    from mvs.canonical.cube import cube_from_cm
+    from mvs.synthetic.head import load_head
 
     head = load_head(ICT)
     np.testing.assert_allclose(

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mvs.canonical.cube import cube_from_cm
 from mvs.cli import main
 from mvs.evaluation.embedder import (
     EmbedderEvaluationOptions,
@@ -13,7 +14,6 @@ from mvs.evaluation.embedder import (
 )
 from mvs.evaluation.parts import select_part
 from mvs.evaluation.truth import SurfacePoints
-from mvs.synthetic.head import cube_from_cm
 from tests.evaluation.ball_embedder import SCENE, BallEmbedder, write_maps
 from tests.evaluation.captures import RADIUS, SIZE, setting, write_ball
 

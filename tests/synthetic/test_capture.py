@@ -7,12 +7,13 @@ import pycolmap
 import pytest
 
 from calib.formats import read_capture
+from mvs.canonical.cube import CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.cli.main import run
 from mvs.evaluation.truth import Truth
 from mvs.stages.ply import read_properties
 from mvs.synthetic import capture as module
 from mvs.synthetic.capture import CaptureOptions, sitter, write_capture
-from mvs.synthetic.head import CUBE_SCALE_PER_CM, EYEBALL_RANGES, cube_from_cm
+from mvs.synthetic.head import EYEBALL_RANGES
 from tests.reference import raster as slow
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "head"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mvs.canonical.cube import cube_from_cm
 from mvs.synthetic.head import (
     EYE,
     EYEBALL_RANGES,
@@ -8,7 +9,6 @@ from mvs.synthetic.head import (
     HEAD_NECK,
     MOUTH,
     TEETH_RANGE,
-    cube_from_cm,
     load_head,
 )
 from tests.synthetic.heads import EXPRESSIONS, EYES, N_IDENTITIES

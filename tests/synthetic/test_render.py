@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mvs.canonical.cube import cube_from_cm
 from mvs.synthetic import drawing
-from mvs.synthetic.head import cube_from_cm
 from mvs.synthetic.people import random_person
 from mvs.synthetic.render import HEAD_MATERIALS, Shot, look_at, render
 from mvs.synthetic.scene import build_scene

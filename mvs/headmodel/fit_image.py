@@ -1,0 +1,110 @@
+"""A head model fitted to a single picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calib.camera import Camera
+from mvs.errors import ReconstructionError
+from mvs.headmodel.energy import Energy, start_state
+from mvs.headmodel.observe import Observer
+from mvs.headmodel.options import FitOptions
+from mvs.headmodel.stages import solve_stages, vertex_confidence
+from mvs.headmodel.start import place_in_view, simple_camera
+from mvs.headmodel.state import State
+from mvs.headmodel.types import Fit, HeadModel
+from mvs.types import ByteArray, CubeMap, Embedder
+
+# Focal length of a picture of which nobody knows it, in longer sides: a field of 50 degrees.
+_USUAL_FOCAL = 1.07
+_CLOSER = "give a picture with the face in it, large and sharp"
+
+
+def fit_image(
+    image: ByteArray,
+    embedder: Embedder,
+    model: HeadModel,
+    options: FitOptions | None = None,
+    *,
+    camera: Camera | None = None,
+    name: str = "image",
+) -> Fit:
+    """Fit a head to one picture.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, undistorted.
+        embedder: finds the head and embeds it.
+        model: what is fitted.
+        options: see ``FitOptions``.
+        camera: pinhole, of the picture, where it is known; without, the focal length is solved for
+            and the principal point is the picture's middle.
+        name: of the picture.
+
+    Returns:
+        The fit. Its world is the camera's (that of ``camera`` where given), in metres: the head's
+        size is the model's guess, as no single picture shows it.
+
+    Raises:
+        ReconstructionError: if the picture shows no head, or too little of one.
+        ValueError: if the camera is not the picture's.
+    """
+    square = embedder.find_head(image, name)
+    if square is None:
+        raise ReconstructionError(f"{name}: no head is seen", _CLOSER)
+    cube_map = embedder.embed(image, square, name)
+    height, width = image.shape[:2]
+    if camera is not None and (camera.width, camera.height) != (width, height):
+        raise ValueError(
+            f"camera must be of the picture, {width} x {height}, is {camera.width} x "
+            f"{camera.height}"
+        )
+    taken = camera or simple_camera(width, height, _USUAL_FOCAL * max(width, height))
+    return fit_map(cube_map, taken, model, options, knows_focal=camera is not None, name=name)
+
+
+def fit_map(
+    cube_map: CubeMap,
+    camera: Camera,
+    model: HeadModel,
+    options: FitOptions | None = None,
+    *,
+    knows_focal: bool = True,
+    name: str = "image",
+) -> Fit:
+    """Fit a head to one cube map.
+
+    Args:
+        cube_map: of a picture.
+        camera: pinhole, of the picture; its focal length is where the solver begins unless
+            ``knows_focal``.
+        model: what is fitted.
+        options: see ``FitOptions``.
+        knows_focal: whether the camera's focal length holds.
+        name: of the picture.
+
+    Raises:
+        ReconstructionError: if the map shows too little of a head.
+    """
+    options = options or FitOptions()
+    seen = Observer(model, options.observe).observe(cube_map, camera)
+    state = start_state(model, place_in_view(seen, model.unit_m))
+    energy = Energy(model, [seen], options, knows_scale=True, knows_focal=knows_focal)
+    state = solve_stages(energy, state, options)
+    return Fit(
+        model,
+        state.shape.identity,
+        state.shape.expression[None],
+        state.shape.joints[None],
+        (state.world_from_model,),
+        ((zoomed(camera, state),),),
+        ((name,),),
+        vertex_confidence(energy, state, model)[None],
+    )
+
+
+def zoomed(camera: Camera, state: State) -> Camera:
+    """The camera with the focal length that was found."""
+    pinhole = camera.as_pinhole()
+    focal = pinhole.params[:2] * np.exp(state.zoom)
+    params = np.concatenate([focal, pinhole.params[2:]])
+    return Camera("PINHOLE", camera.width, camera.height, params, camera.cam_from_world)

@@ -1,0 +1,56 @@
+"""How a model is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mvs.headmodel.observe import ObserveOptions
+from mvs.headmodel.solve import SolveOptions
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Weights and bounds of the energy, the same for one picture, many and a video.
+
+    Attributes:
+        bound: residuals of a place this many standard deviations long count half as much as they
+            would without a bound in the first stage, and ``final_bound`` in the last.
+        final_bound: see ``bound``.
+        normals: weight of the network's normals; 0 leaves them out.
+        normal_sigma: what the network's normals are wrong by, radians.
+        landmarks: weight of the 68 landmarks, each counting as one observation of a cube map; 0
+            leaves them out.
+        identity_sd: standard deviation of the identity coefficients.
+        expression_sd: of expressions that are bounded; free ones have 1.
+        joint_sd: of the joints, radians.
+        fov_sd: of the logarithm of an unknown focal length.
+        views_alike: part of a cube map's error that all views of one head share.
+        stages: rounds of judging which places count, each with its own steps.
+        observe: which pixels count.
+        solve: when a stage stops.
+    """
+
+    bound: float = 8.0
+    final_bound: float = 3.0
+    normals: float = 1.0
+    normal_sigma: float = 0.3
+    landmarks: float = 0.0
+    identity_sd: float = 1.0
+    expression_sd: float = 0.3
+    joint_sd: float = 0.2
+    fov_sd: float = 0.3
+    views_alike: float = 0.3
+    stages: int = 4
+    observe: ObserveOptions = field(default_factory=ObserveOptions)
+    solve: SolveOptions = field(default_factory=lambda: SolveOptions(steps=6))
+
+    def __post_init__(self) -> None:
+        for name in ("bound", "final_bound", "normal_sigma", "identity_sd", "expression_sd"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if not (self.joint_sd > 0 and self.fov_sd > 0):
+            raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
+        if not (self.normals >= 0 and self.landmarks >= 0):
+            raise ValueError("weights must not be negative")
+        if self.stages < 1:
+            raise ValueError(f"stages must be at least 1, got {self.stages}")

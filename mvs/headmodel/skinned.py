@@ -1,0 +1,181 @@
+"""Heads with joints: linear modes, pose correctives, and linear blend skinning.
+
+Sources: Loper et al., "SMPL: a skinned multi-person linear model" (2015), equations 2 to 4 and 8
+to 10; Li et al., "Learning a model of facial shape and expression from 4D scans" (2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mvs.headmodel.linear import LinearHead
+from mvs.headmodel.turns import turn_matrices
+from mvs.headmodel.types import Shape, Topology
+from mvs.types import DoubleArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Joints of a head; the first is its root, which stays at rest.
+
+    Attributes:
+        names: of the joints but the root.
+        parents: (J,) int32 the joint before each; the root's is -1, others' come before them.
+        regressor: (J, V) float64, sparse or not: joints from the vertices of a head at rest.
+        weights: (V, J) float64, how much each vertex goes with each joint; rows add up to one.
+        correctives: (V, 3, 9 (J - 1)) float64 displacement by the entries, row by row, of the
+            joints' rotations less the identity.
+    """
+
+    names: tuple[str, ...]
+    parents: IntArray
+    regressor: Any
+    weights: DoubleArray
+    correctives: DoubleArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Posed:
+    """Joints in a pose: world = turns @ rest + shifts.
+
+    Attributes:
+        local: (J, 3, 3) own rotations, with slopes (J, 3, 3, 3) by their vectors.
+        turns: (J, 3, 3), shifts (J, 3): from the rest.
+        places: (J, 3) of the joints at rest.
+    """
+
+    local: DoubleArray
+    slopes: DoubleArray
+    turns: DoubleArray
+    shifts: DoubleArray
+    places: DoubleArray
+
+
+class SkinnedHead(LinearHead):
+    """A model with joints; see ``HeadModel`` for what it can do.
+
+    Attributes:
+        skeleton: its joints.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        unit_m: float,
+        topology: Topology,
+        template: DoubleArray,
+        modes: tuple[DoubleArray, DoubleArray],
+        names: tuple[tuple[str, ...], tuple[str, ...]],
+        skeleton: Skeleton,
+    ) -> None:
+        """Put a model together; expressions are free.
+
+        Args:
+            name: of the model.
+            unit_m: length of its unit in metres.
+            topology: what all its heads share.
+            template: (V, 3).
+            modes: of identity (K, V, 3) and of expression (E, V, 3).
+            names: of the K and of the E modes.
+            skeleton: its joints.
+        """
+        bounds = np.tile([-np.inf, np.inf], (len(names[1]), 1))
+        super().__init__(name, unit_m, topology, template, modes, names, bounds)
+        self.skeleton, self.joint_names = skeleton, skeleton.names
+        n = len(self.template)
+        self._joints = np.asarray(skeleton.regressor @ self.template)
+        flat = np.asarray(skeleton.regressor @ self.modes.reshape(n, -1))
+        self._joint_modes = flat.reshape(len(self._joints), 3, -1)
+
+    def vertices(self, shape: Shape, rows: IntArray | None = None) -> DoubleArray:
+        """(N, 3) positions of all vertices, or of those of ``rows``; see ``LinearHead``."""
+        posed = self._pose(shape)
+        weights, correctives = self.skeleton.weights, self.skeleton.correctives
+        if rows is not None:
+            weights, correctives = weights[rows], correctives[rows]
+        rest = super().vertices(shape, rows)
+        rest += np.einsum("vck,k->vc", correctives, _features(posed))
+        turns = np.einsum("vj,jab->vab", weights, posed.turns)
+        shifts = np.einsum("vj,ja->va", weights, posed.shifts)
+        return np.asarray(np.einsum("vab,vb->va", turns, rest) + shifts)
+
+    def jacobian(self, shape: Shape, rows: IntArray) -> DoubleArray:
+        """(N, 3, K + E + 3 J) derivatives of ``vertices(shape, rows)``."""
+        posed = self._pose(shape)
+        modes, weights = super().jacobian(shape, rows), self.skeleton.weights[rows]
+        turns = np.einsum("vj,jab->vab", weights, posed.turns)
+        shaped = turns @ modes
+        for joint, shift in enumerate(self._shape_shifts(posed, shape)):
+            if shift.any():
+                shaped += weights[:, joint, None, None] * shift
+        rest = super().vertices(shape, rows)
+        rest += np.einsum("vck,k->vc", self.skeleton.correctives[rows], _features(posed))
+        return np.concatenate([shaped, self._joint_columns(posed, rows, rest, turns)], axis=2)
+
+    def _pose(self, shape: Shape) -> _Posed:
+        identity, expression = self.checked(shape)
+        used = self.columns(len(identity))
+        places = self._joints + np.einsum(
+            "jck,k->jc", self._joint_modes[..., used], np.concatenate([identity, expression])
+        )
+        # The root's own rotation is the world's business.
+        vectors = np.concatenate([np.zeros((1, 3)), np.asarray(shape.joints, np.float64)])
+        local, slopes = turn_matrices(vectors)
+        turns, shifts = local.copy(), np.zeros_like(places)
+        for joint, parent in enumerate(self.skeleton.parents):
+            if parent >= 0:
+                turns[joint] = turns[parent] @ local[joint]
+                own = places[joint] - local[joint] @ places[joint]
+                shifts[joint] = turns[parent] @ own + shifts[parent]
+        return _Posed(local, slopes, turns, shifts, places)
+
+    def _shape_shifts(self, posed: _Posed, shape: Shape) -> list[DoubleArray]:
+        """How the shifts (J, 3) change with identity and expression: J times (3, K + E)."""
+        modes = self._joint_modes[..., self.columns(len(shape.identity))]
+        changes: list[DoubleArray] = []
+        for joint, parent in enumerate(self.skeleton.parents):
+            if parent < 0:
+                changes.append(np.zeros_like(modes[joint]))
+                continue
+            own = posed.turns[parent] @ (np.eye(3) - posed.local[joint])
+            changes.append(own @ modes[joint] + changes[parent])
+        return changes
+
+    def _joint_columns(
+        self, posed: _Posed, rows: IntArray, rest: DoubleArray, turns: DoubleArray
+    ) -> DoubleArray:
+        """(N, 3, 3 J) derivatives by the joints' vectors."""
+        weights, correctives = self.skeleton.weights[rows], self.skeleton.correctives[rows]
+        columns = []
+        for joint in range(1, len(self.skeleton.parents)):
+            own = correctives[..., 9 * (joint - 1) : 9 * joint]
+            for slope in posed.slopes[joint]:
+                turned, shifted = self._moved(posed, joint, slope)
+                column = np.einsum("vab,vb->va", turns, own @ slope.ravel())
+                column += np.einsum("vj,jab,vb->va", weights, turned, rest, optimize=True)
+                columns.append(column + np.einsum("vj,ja->va", weights, shifted))
+        return np.stack(columns, axis=2)
+
+    def _moved(
+        self, posed: _Posed, joint: int, slope: DoubleArray
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Changes of all turns and shifts when one joint's own rotation changes by ``slope``."""
+        turned, shifted = np.zeros_like(posed.turns), np.zeros_like(posed.shifts)
+        parents = self.skeleton.parents
+        before = posed.turns[parents[joint]]
+        turned[joint] = before @ slope
+        shifted[joint] = -turned[joint] @ posed.places[joint]
+        for other in range(joint + 1, len(parents)):
+            parent = parents[other]
+            place, local = posed.places[other], posed.local[other]
+            turned[other] = turned[parent] @ local
+            shifted[other] = turned[parent] @ (place - local @ place) + shifted[parent]
+        return turned, shifted
+
+
+def _features(posed: _Posed) -> DoubleArray:
+    """What the correctives go by: (9 (J - 1),)."""
+    return np.asarray((posed.local[1:] - np.eye(3)).reshape(-1))
