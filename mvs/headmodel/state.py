@@ -66,6 +66,10 @@ class State:
         """The state with other coefficients (K + E + 3 J,)."""
         return State(self._shaped(values), self.world_from_model, self.zoom)
 
+    def clipped(self, low: DoubleArray, high: DoubleArray) -> State:
+        """The state with its coefficients within bounds (K + E + 3 J,)."""
+        return self.with_vector(np.clip(self.vector(), low, high))
+
     def _shaped(self, values: DoubleArray) -> Shape:
         k, e = self.shape.identity.size, self.shape.expression.size
         joints = values[k + e :].reshape(self.shape.joints.shape)
@@ -99,6 +103,13 @@ def rotation_of(vector: DoubleArray) -> DoubleArray:
         return np.asarray(np.eye(3) + cross + 0.5 * cross @ cross)
     first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2
     return np.asarray(np.eye(3) + first * cross + second * cross @ cross)
+
+
+def vector_of(rotation: DoubleArray) -> DoubleArray:
+    """(3,) vector of a rotation (3, 3), of less than half a turn."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_matrix(rotation).as_rotvec())
 
 
 def cross_matrix(vector: DoubleArray) -> DoubleArray:
