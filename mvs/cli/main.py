@@ -64,6 +64,8 @@ COMMANDS = {
     "canonical correspond": Command(
         "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
     ),
+    "headmodel show": Command("mvs.cli.headmodel_show", "say what a morphable head model has"),
+    "headmodel pack": Command("mvs.cli.headmodel_pack", "write a morphable head model as one file"),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),

@@ -185,7 +185,9 @@ def _number_type(record: Any) -> np.dtype[Any]:
     if dtype.kind not in "biuf":
         raise ValueError(f"an array of {dtype} and not of numbers")
     order = record.state[1] if isinstance(record.state, tuple) else "="
-    return dtype.newbyteorder(order if order in ("<", ">") else "=")
+    if order == ">":
+        return dtype.newbyteorder(">")
+    return dtype.newbyteorder("<") if order == "<" else dtype
 
 
 def _selected(state: dict[str, Any]) -> npt.NDArray[Any]:
