@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from mvs.headmodel.arrays import read_arrays
 from mvs.headmodel.unpickle import as_array, read_pickle
 from mvs.stages.obj import read_obj
 from mvs.types import DoubleArray, FloatArray, IntArray
@@ -32,7 +32,7 @@ _EMBEDDING_KEYS = (
 )
 _MASKS = "FLAME_masks.pkl"
 _TEXTURED = ("head_template_mesh.obj", "head_template.obj", "uv_template.obj")
-_UNREADABLE = (OSError, EOFError, KeyError, BadZipFile, ZlibError, ValueError, TypeError)
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,16 +131,15 @@ def is_flame(path: Path) -> bool:
     if path.suffix.lower() != ".npz":
         return True
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return "shapedirs" in data.files or "v_template" in data.files
-    except _UNREADABLE:
+        with path.open("rb") as stream, ZipFile(stream) as archive:
+            return bool({"shapedirs.npy", "v_template.npy"} & set(archive.namelist()))
+    except (OSError, ValueError, BadZipFile):
         return False
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:
     if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+        return read_arrays(path)
     found = read_pickle(path)
     if not isinstance(found, dict):
         raise ValueError("holds no table of arrays")

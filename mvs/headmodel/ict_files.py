@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
-from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
 
-from calib.files import replacing
+from mvs.headmodel.arrays import read_arrays, write_arrays
 from mvs.headmodel.ict_layout import PART_NAMES, SHELLS
 from mvs.types import BoolArray, FloatArray, IntArray
 
@@ -68,11 +65,9 @@ def read_packed(path: Path) -> IctHead:
         ValueError: if the file is missing or is not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-        head = _head_of(arrays)
+        head = _head_of(read_arrays(path))
         check_head(head)
-    except (OSError, EOFError, KeyError, BadZipFile, ZlibError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(
             f"{path}: not a packed ICT-FaceKit head ({reason.partition(chr(10))[0]})"
@@ -114,15 +109,6 @@ def write_packed(path: Path, head: IctHead) -> float:
         },
     )
     return max(errors)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write an npz file, whole or not at all, without the time of day."""
-    with replacing(path) as stream, ZipFile(stream, "w", ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
-            archive.writestr(ZipInfo(f"{name}.npy"), content.getvalue(), ZIP_DEFLATED)
 
 
 def _head_of(arrays: Mapping[str, npt.NDArray[Any]]) -> IctHead:

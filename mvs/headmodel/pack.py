@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mvs.headmodel.arrays import write_arrays
 from mvs.headmodel.flame import load_flame
 from mvs.headmodel.flame_files import read_flame
 from mvs.headmodel.ict import read_ict
-from mvs.headmodel.ict_files import write_arrays, write_packed
+from mvs.headmodel.ict_files import write_packed
 from mvs.headmodel.ict_folder import read_folder
 from mvs.headmodel.load import which_model
 

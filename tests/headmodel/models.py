@@ -299,7 +299,8 @@ def _regressor(vertices, joints, eye_of):
 
 def _weights(true, eye_of):
     x, y, z = true.T
-    head = 1 / (1 + np.exp(-(y + 6) / 0.8))
+    # The neck's end falls towards the front, below the chin.
+    head = 1 / (1 + np.exp(-(y + 6 + 0.4 * np.clip(z, 0, 11)) / 0.8))
     lower = 1 / (1 + np.exp((y + 3.2) / 0.5)) / (1 + np.exp(-(z - 5) / 1.0))
     jaw = head * lower
     weights = np.stack([1 - head, head - jaw, jaw, 0 * x, 0 * x], axis=1)
