@@ -182,7 +182,7 @@ def check_coverage(material: Material) -> Iterator[Finding]:
     if back.reconstructed < _BACK_THERE:
         yield Finding(
             f"{1 - back.reconstructed:.0%} of the scalp and the back of the head is not there",
-            "If it shall be, add views from above and behind; dark or fine hair needs more of them.",
+            "If it shall be, add views from above and behind; dark hair needs more of them.",
             True,
         )
     if face.by_two < _FACE_SEEN:

@@ -248,7 +248,7 @@ def coverage_section(material: Material) -> str:
     return html.section(
         "coverage",
         "Coverage",
-        f'<p class="hint">Seen is what lies in the picture and in its mask, with nothing before it. '
+        f'<p class="hint">Seen is what lies in the picture and in its mask, nothing before it. '
         f"The maps show {flat}.</p>",
         f'<div class="maps">{maps}<div>{parts}{of_surface}</div></div>',
     )
@@ -302,8 +302,8 @@ def time_section(material: Material) -> str:
         )
         for stage, wall in seconds.items()
     ]
-    total = (f"{sum(of.values()):.1f} s" for of in (seconds, cpu))
-    rows.append(("total", *total, f"{max([*peak.values(), 0]):,.0f} MB"))
+    wall, work = (f"{sum(of.values()):.1f} s" for of in (seconds, cpu))
+    rows.append(("total", wall, work, f"{max([*peak.values(), 0]):,.0f} MB"))
     header = ("stage", "time", "processor time", "most memory so far")
     stages = html.table("Time and memory of the stages", header, rows)
     counts = [
