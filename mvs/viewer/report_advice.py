@@ -51,7 +51,7 @@ ADVICE: tuple[tuple[str, str], ...] = (
         "mvs calib inspect, and whether the pictures are sharp.",
     ),
     (
-        r"masks? .*show the picture itself",
+        r"show the picture itself",
         "Save real masks for these views: 0 is left out, anything else is kept.",
     ),
     (r"look inverted", "Invert these masks: 0 is what a mask leaves out."),
@@ -83,11 +83,11 @@ ADVICE: tuple[tuple[str, str], ...] = (
         "Restore the pictures, or name their folder with --images. The other views were used.",
     ),
     (
-        r"left out, without a pose|left out, not aligned|are not registered",
+        r"without a pose|not aligned|are not registered",
         "These pictures were not placed by the calibration. If their side of the head is thin "
         "below, take more pictures between them and their neighbours and calibrate again.",
     ),
-    (r"left out, disabled", "Enable them in Metashape before the export if they shall count."),
+    (r"disabled", "Enable them in Metashape before the export if they shall count."),
     (
         r"has k4, which is fitted",
         "Below half a pixel this does no harm. To be rid of it, fix k4 to 0 in Metashape, align "

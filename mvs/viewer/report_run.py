@@ -119,6 +119,7 @@ def read_run(folder: Path, warnings: Sequence[str] = ()) -> FinishedRun:
     seen = None
     if "cloud.ply.vis" in record["files"] and "cloud.ply.vis" not in missing:
         seen = _count_points(folder / "cloud.ply.vis", len(record["inputs"]))
+        missing += ["cloud.ply.vis"] if seen is None else []
     return FinishedRun(folder, record, surface, cloud, seen, tuple(missing))
 
 
