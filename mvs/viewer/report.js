@@ -302,7 +302,8 @@
     drawCameras();
     ask();
     canvas.focus({ preventScroll: true });
-    box.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    box.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   }
 
   function listen() {

@@ -21,6 +21,8 @@ _LIGHT = np.array([0.25, 0.35, 0.9]) / np.linalg.norm([0.25, 0.35, 0.9])
 _CLAY = np.array([205.0, 200.0, 194.0], np.float32)
 _OUTLINES = ((0, 0, 0), 3), ((90, 230, 255), 1)
 _QUALITY = 78
+# The inside of a surface is darker by this.
+_INSIDE = 0.42
 # Radii to half the height of a still.
 _SHOWN = 1.04
 # Width of thumbnails: 16 of them at full size, and more of less, down to a least size.
@@ -107,12 +109,18 @@ def _draw_side(
     """Seen along -z; drawn at twice the size, for smooth outlines."""
     fine = 2 * size
     pixels = place[:, :2] * [1, -1] * fine / (2 * _SHOWN) + fine / 2
-    seen = rasterise(pixels, 10.0 - place[:, 2], surface.faces, (fine, fine), True, True)
+    seen = rasterise(pixels, 10.0 - place[:, 2], surface.faces, (fine, fine), False, True)
     on = seen.face >= 0
     corners, weights = surface.faces[seen.face[on]], seen.barycentric[on]
     shade = 0.32 + 0.68 * np.clip(light, 0, 1)
     drawn = np.column_stack([surface.vertices.colors, shade]).astype(np.float32)
-    values = sum(weights[:, k, None] * drawn[corners[:, k]] for k in range(3))
+    values = np.zeros((len(corners), 4), np.float32)
+    for k in range(3):
+        values += weights[:, k, None] * drawn[corners[:, k]]
+    a, b, c = (pixels[corners[:, k]] for k in range(3))
+    # Rows count downwards: of what shows its inside, the corners go round this way.
+    inside = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) > (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    values[inside] *= _INSIDE
     whole = np.zeros((fine, fine, 5), np.float32)
     whole[on, :4], whole[on, 4] = values, 1.0
     total = whole[0::2, 0::2] + whole[1::2, 0::2] + whole[0::2, 1::2] + whole[1::2, 1::2]

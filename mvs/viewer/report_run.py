@@ -100,8 +100,10 @@ def read_run(folder: Path, warnings: Sequence[str] = ()) -> FinishedRun:
     """
     record = read_record(folder)
     record["warnings"] = [*record["warnings"], *warnings]
+    # Names alone: nothing outside the folder is looked at.
+    record["files"] = [Path(str(name)).name for name in record["files"]]
     found: dict[str, tuple[PointCloud, IntArray | None]] = {}
-    missing = [name for name in record["files"] if not (folder / Path(str(name)).name).is_file()]
+    missing = [name for name in record["files"] if not (folder / name).is_file()]
     wanted = [n for n in ("mesh.ply", "cloud.ply", "points.ply") if n in record["files"]]
     for name in wanted:
         # Points are looked at only where there is nothing better.

@@ -338,8 +338,9 @@ def details_section(material: Material) -> str:
 
 
 def _files(material: Material) -> dict[str, str]:
-    folder, sizes = material.run.folder, {}
+    folder = material.run.folder
+    sizes: dict[str, str] = {}
     for name in material.run.record["files"]:
         if name not in material.run.missing:
-            sizes[str(name)] = f"{(folder / str(name)).stat().st_size / 1e6:.1f} MB"
+            sizes[name] = f"{(folder / name).stat().st_size / 1e6:.1f} MB"
     return sizes

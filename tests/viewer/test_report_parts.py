@@ -235,7 +235,7 @@ def test_counts_of_views_have_their_own_colours():
 
 def test_the_sides_are_those_of_the_head(ball):
     """A ball, red on its left, green in front, blue behind, white on its right."""
-    x, _, z = ball.vertices.points.T
+    x, z = ball.vertices.points[:, 0], ball.vertices.points[:, 2]
     colors = np.full((len(x), 3), 255, np.uint8)
     sides = np.abs(x) > np.abs(z)
     colors[sides & (x > 0)] = [255, 0, 0]
@@ -252,6 +252,10 @@ def test_the_sides_are_those_of_the_head(ball):
     assert tuple(shown["front"][0][30, 56]) == (255, 0, 0, 255)
     covered = (shown["front"][0][..., 3] / 255).mean()
     assert covered == pytest.approx(np.pi / (4 * 1.04**2), rel=0.01)
+    # Cut open, the back shows the inside of the front, darker.
+    open_ = Mesh(painted.vertices, painted.faces[z[painted.faces].min(axis=1) > -0.5])
+    inner = draw_sides(open_, find_frame(ball.vertices, []), 60)["back"][0][30, 30]
+    assert tuple(inner) == (0, round(0.42 * 255), 0, 255)
     clay = shown["front"][1].astype(int)
     assert clay[15, 38, 0] > clay[45, 22, 0] + 60
 
