@@ -14,6 +14,7 @@
   const surface = unpack();
   const home = { yaw: 0.35, pitch: 0.08, distance: 4.6, target: [0, 0, 0] };
   const FOV = 0.5, LIMIT = 1.55;
+  const farthest = Math.max(1, ...cameras.map((camera) => Math.hypot(...camera.center)));
   let eye = { ...home, target: [...home.target] };
   let gl = null, program = null, lines = null, chosen = -1, asked = false, checked = false;
 
@@ -172,7 +173,7 @@
     const places = [], colors = [];
     cameras.forEach((camera, index) => {
       const [right, down, ahead] = [0, 1, 2].map((k) => camera.axes.slice(3 * k, 3 * k + 3));
-      const far = 0.3;
+      const far = 0.12 * farthest;
       const corner = (x, y) => [0, 1, 2].map((k) => camera.center[k]
         + far * (x * camera.half[0] * right[k] + y * camera.half[1] * down[k] + ahead[k]));
       const ring = [corner(-1, -1), corner(1, -1), corner(1, 1), corner(-1, 1)];
@@ -209,7 +210,7 @@
     ];
     const aspect = canvas.width / canvas.height;
     const narrow = Math.min(aspect, 1), f = 1 / Math.tan(FOV / 2);
-    const near = Math.max(0.02 * eye.distance, eye.distance - 30), far = eye.distance + 40;
+    const near = 0.02 * eye.distance, far = eye.distance + 2 * farthest + 10;
     const projection = [
       (f * narrow) / aspect, 0, 0, 0, 0, f * narrow, 0, 0,
       0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0,
@@ -281,7 +282,7 @@
   }
 
   function zoom(factor) {
-    eye.distance = Math.min(Math.max(eye.distance * factor, 0.4), 60);
+    eye.distance = Math.min(Math.max(eye.distance * factor, 0.4), 12 * farthest);
     ask();
   }
 
@@ -343,7 +344,12 @@
     canvas.addEventListener("dblclick", reset);
     canvas.addEventListener("keydown", onKey);
     mode.addEventListener("change", paint);
-    showCameras.addEventListener("change", ask);
+    showCameras.addEventListener("change", () => {
+      // Far enough away to see them all.
+      if (showCameras.checked) eye.distance = Math.max(eye.distance, (1.1 * farthest) / Math.tan(FOV / 2));
+      else if (eye.distance > home.distance) eye.distance = home.distance;
+      ask();
+    });
     document.querySelectorAll("[data-yaw]").forEach((button) => {
       button.addEventListener("click", () => {
         reset();

@@ -231,7 +231,9 @@ def check_notes(material: Material) -> Iterator[Finding]:
     if all(thumbnail.mask is None for thumbnail in material.thumbnails):
         yield Finding(
             "no view has a mask",
-            "The head is found without; masks make hair and outlines cleaner.",
+            "Masks make hair and outlines cleaner."
+            if record.get("embedder") != "none"
+            else "Masks tell the object from what is around it.",
             True,
         )
     until = record.get("until")

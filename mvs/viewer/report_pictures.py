@@ -112,14 +112,15 @@ def _draw_side(
     seen = rasterise(pixels, 10.0 - place[:, 2], surface.faces, (fine, fine), False, True)
     on = seen.face >= 0
     corners, weights = surface.faces[seen.face[on]], seen.barycentric[on]
-    shade = 0.32 + 0.68 * np.clip(light, 0, 1)
-    drawn = np.column_stack([surface.vertices.colors, shade]).astype(np.float32)
+    drawn = np.column_stack([surface.vertices.colors, light]).astype(np.float32)
     values = np.zeros((len(corners), 4), np.float32)
     for k in range(3):
         values += weights[:, k, None] * drawn[corners[:, k]]
     a, b, c = (pixels[corners[:, k]] for k in range(3))
     # Rows count downwards: of what shows its inside, the corners go round this way.
     inside = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) > (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    values[inside, 3] *= -1
+    values[:, 3] = 0.32 + 0.68 * np.clip(values[:, 3], 0, 1)
     values[inside] *= _INSIDE
     whole = np.zeros((fine, fine, 5), np.float32)
     whole[on, :4], whole[on, 4] = values, 1.0
