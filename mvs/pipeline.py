@@ -29,6 +29,7 @@ from mvs.stages.extend import ExtendOptions, extend
 from mvs.stages.fuse import FuseOptions, fuse
 from mvs.stages.match import MatchOptions, match_views
 from mvs.stages.mesh import MeshOptions, mesh
+from mvs.stages.notes import histogram, mean_confidences
 from mvs.stages.pairs import PairOptions, choose_pairs
 from mvs.stages.refine import DepthMap, RefineOptions, refine
 from mvs.stages.shots import Shots, head_mask
@@ -200,7 +201,7 @@ def _confirmed(
     near = shots.holds(cloud.points)
     cloud, seen = cloud.rows(near), seen[near]
     run.count(refined_points=len(cloud))
-    _warn_of_odd_views(maps, shots, run.report)
+    _warn_of_odd_views(maps, shots, run)
     run.write(output / "cloud.ply", lambda path: write_cloud(cloud, path, run.unit))
     run.write(output / "cloud.ply.vis", lambda path: write_visibility(seen, path))
     return cloud
@@ -240,6 +241,7 @@ def _from_cube_maps(
     with run.stage("embed", 2 * len(capture.views)) as step:
         views = embed_views(capture.views, embedder, options.embed, step)
         run.count(views=len(views.cameras), views_with_head=int(views.head.agrees.sum()))
+        run.note(agrees=views.head.agrees.tolist(), confidence=mean_confidences(views.cube_maps))
         _warn_of_lost_views(capture, views.head.agrees.tolist(), run.report)
         _check_masks(capture, views, run.report)
     if run.is_over("embed"):
@@ -269,6 +271,7 @@ def _from_cube_maps(
         if not len(points.cloud):
             raise nothing_triangulated()
         run.count(points=len(points.cloud), **points.status_counts)
+        run.note(reprojection_px=histogram(points.picture_error_px))
         run.write(output / "points.ply", lambda path: write_cloud(points.cloud, path, run.unit))
     if run.is_over("triangulate"):
         return None
@@ -308,16 +311,17 @@ def _warn_of_narrow_views(capture: Capture, report: Report) -> None:
         )
 
 
-def _warn_of_odd_views(maps: list[DepthMap | None], shots: Shots, report: Report) -> None:
+def _warn_of_odd_views(maps: list[DepthMap | None], shots: Shots, run: Run) -> None:
     """Warn of views whose patches look like no other view's, unlike most views' patches."""
     costs = [
         float("nan") if found is None else float(np.median(found.cost[found.mask]))
         for found in maps
     ]
+    run.note(cost=[None if np.isnan(cost) else round(cost, 4) for cost in costs])
     bound = max(_ODD_COST, 1.5 * float(np.nanmedian(costs)))
     odd = [name for name, cost in zip(shots.names, costs, strict=True) if cost > bound]
     if odd:
-        report.warnings.append(
+        run.report.warnings.append(
             f"{len(odd)} views look like no other view in most places: {_some(odd)}; "
             "check their poses, focus and exposure"
         )
@@ -372,6 +376,7 @@ def _record(
         "cpu_seconds": {name: round(value, 3) for name, value in report.cpu_seconds.items()},
         "stage_peak_mb": {name: round(value, 1) for name, value in report.stage_peak_mb.items()},
         "counts": report.counts,
+        "notes": report.notes,
         "peak_memory_mb": round(report.peak_mb, 1),
         "warnings": report.warnings,
         "files": [path.name for path in report.files],

@@ -19,7 +19,7 @@ from calib.files import replacing
 
 RESULTS = (
     *("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply"),
-    *("textured.ply", "textured.npz", "textured.png", "textured.glb", "run.json"),
+    *("textured.ply", "textured.npz", "textured.png", "textured.glb", "run.json", "report.html"),
 )
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 
@@ -36,6 +36,7 @@ class Report:
         cpu_seconds: of all threads, per stage.
         stage_peak_mb: most memory the process had held at the end of each stage.
         counts: what each stage produced, by name.
+        notes: what else is worth keeping, of plain values, by name.
         warnings: what the user should know, one line each.
         files: written, in order.
         peak_mb: most memory the process held so far.
@@ -45,6 +46,7 @@ class Report:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     stage_peak_mb: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     peak_mb: float = 0.0
@@ -88,6 +90,10 @@ class Run:
     def count(self, **counts: int) -> None:
         """Note what a stage produced."""
         self.report.counts |= counts
+
+    def note(self, **notes: Any) -> None:
+        """Keep what the report of the run shows, of values that JSON can say."""
+        self.report.notes |= notes
 
     def write(self, path: Path, write: Callable[[Path], None]) -> None:
         """Write a result and note it; what an earlier run made of older ones goes."""

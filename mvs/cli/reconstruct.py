@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SourceOptions):
-    """Reconstruct a capture: points.ply, cloud.ply, mesh.ply and run.json.
+    """Reconstruct a capture: points.ply, cloud.ply, mesh.ply, run.json and report.html.
 
     Attributes:
         until: last stage to run.
@@ -32,6 +32,7 @@ class Options(SourceOptions):
             depth, ``balanced`` every pixel, ``best`` of larger heads.
             What is given of the options below goes before the preset's.
         texture: colour the mesh too, as ``mvs texture`` does: textured.ply and textured.glb.
+        report: write report.html: what came of the run, for a browser.
         verbose: print what became of every pixel.
         pairs: which views are matched.
         match: how.
@@ -46,6 +47,7 @@ class Options(SourceOptions):
     until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
     quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
     texture: bool = False
+    report: bool = True
     verbose: bool = False
     pairs: PairOptions = field(default_factory=PairOptions)
     match: MatchOptions = field(default_factory=MatchOptions)
@@ -92,6 +94,7 @@ def run(options: Options) -> None:
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
+    from mvs.viewer.report import write_report
 
     if options.texture and options.until != "mesh":
         raise ValueError("--texture colours the mesh: leave out --until")
@@ -108,10 +111,14 @@ def run(options: Options) -> None:
         report = reconstruct(
             capture, embedder, options.output, options.pipeline(), options.until, progress
         )
+    textured: tuple[str, ...] = ()
     if options.texture:
         done = texture_capture(capture, options.output, options.output)
         report.warnings.extend(done.warnings)
         report.files.extend(done.files)
+        textured = done.warnings
+    if options.report:
+        report.files.append(write_report(capture, options.output, textured))
     if not options.quiet:
         warn(report.warnings)
         _print(report, options.verbose)

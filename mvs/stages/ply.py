@@ -72,20 +72,28 @@ def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
         ValueError: if the file is no such PLY.
     """
     try:
-        data = PlyData.read(str(path))
+        data = _read(path)
         table = data["vertex"].data
         vertex = {str(name): np.array(table[name]) for name in table.dtype.names}
         if "face" not in data:
             return vertex, None
         names = [p.name for p in data["face"].properties]
-        lists = list(data["face"].data[next(n for n in names if n.startswith("vertex_ind"))])
+        lists = data["face"].data[next(n for n in names if n.startswith("vertex_ind"))]
     except OSError as error:
         raise ValueError(f"not a readable PLY file ({error.strerror or error})") from error
     except (PlyParseError, KeyError, StopIteration) as error:
         raise ValueError(f"not a readable PLY file ({error})") from error
-    if any(len(corners) != 3 for corners in lists):
+    if lists.ndim == 1 and any(len(corners) != 3 for corners in lists):
         raise ValueError("holds faces that are no triangles")
-    return vertex, np.array(lists, np.int32).reshape(-1, 3)
+    return vertex, np.array(lists.tolist() if lists.ndim == 1 else lists, np.int32).reshape(-1, 3)
+
+
+def _read(path: Path) -> PlyData:
+    """The file; lists of three each, as ours are, are read at once and not one by one."""
+    try:
+        return PlyData.read(str(path), known_list_len={"face": {"vertex_indices": 3}})
+    except (PlyParseError, KeyError, ValueError):
+        return PlyData.read(str(path))
 
 
 def read_unit(path: Path) -> str | None:

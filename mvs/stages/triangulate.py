@@ -23,6 +23,7 @@ from mvs.kernels.dlt import (
 )
 from mvs.kernels.normals import lattice_normals, lattice_stride
 from mvs.kernels.subpixel import information_roots
+from mvs.stages.notes import picture_errors
 from mvs.stages.shots import FAR
 from mvs.stages.views import (
     CUBE_PIXELS,
@@ -93,6 +94,7 @@ class Triangulation:
         views: (N, W) uint64 bit set of the views that agree: view v is bit v % 64 of word v // 64.
         error_px: (N,) float32 root mean square reprojection error, in pixels of a map in which the
             cube is 512 pixels wide.
+        picture_error_px: (N,) float32 the same in pixels of the pictures.
         spacing: median distance on the head between neighbouring matched pixels, in world units.
         status_counts: how many reference pixels ended in which ``PointStatus``, by name.
     """
@@ -101,6 +103,7 @@ class Triangulation:
     reference: IntArray
     views: npt.NDArray[np.uint64]
     error_px: FloatArray
+    picture_error_px: FloatArray
     spacing: float
     status_counts: dict[str, int]
 
@@ -200,6 +203,7 @@ class _Part:
     cloud: PointCloud
     views: npt.NDArray[np.uint64]
     error: FloatArray
+    picture_error: FloatArray
     status: npt.NDArray[np.uint8]
 
 
@@ -290,7 +294,8 @@ def _triangulate_view(
     )
     bits = _bit_sets(rays.views, used, len(scene.cameras))
     stride = lattice_stride(rays.flat, cube_map.mask.shape[1])
-    return _Part(reference, stride, cloud, bits, solved.error[good], solved.status)
+    picture_error = picture_errors(points, used, rays.observations, good)
+    return _Part(reference, stride, cloud, bits, solved.error[good], picture_error, solved.status)
 
 
 def _map_confidence(
@@ -347,6 +352,7 @@ def _join(parts: Sequence[_Part], scene: _Scene) -> Triangulation:
         ),
         np.concatenate([np.empty((0, words), np.uint64), *(part.views for part in parts)]),
         np.concatenate([np.empty(0, np.float32), *(part.error for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.picture_error for part in parts)]),
         float(np.median(np.concatenate(sizes))) if sum(map(len, sizes)) else 0.0,
         counts,
     )

@@ -121,7 +121,7 @@ def test_files_are_what_other_programs_read(result):
 
     output, _ = result
     assert sorted(path.name for path in output.iterdir()) == [
-        *("cloud.ply", "mesh.ply", "points.ply", "run.json"),
+        *("cloud.ply", "mesh.ply", "points.ply", "report.html", "run.json"),
     ]
     for path in output.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -150,6 +150,21 @@ def test_the_record_says_what_was_done(result, paths):
     faces = PlyData.read(str(output / "mesh.ply"))["face"].count
     assert record["counts"]["faces"] == faces
     assert f"{faces:,}" in text
+
+
+def test_the_report_shows_what_the_run_noted(result):
+    """Exact maps and poses: nothing to look at, and matches that fit."""
+    output, _ = result
+    record = json.loads((output / "run.json").read_text())
+    notes = record["notes"]
+    assert notes["agrees"] == [True] * 6
+    assert notes["confidence"] == [1.0] * 6
+    assert sum(notes["reprojection_px"]["counts"]) == record["counts"]["points"]
+    assert notes["reprojection_px"]["median"] < 0.05
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "Looks sound" in page
+    assert f"median {notes['reprojection_px']['median']:.2f} px" in page
+    assert f"{record['counts']['faces']:,} faces" in page
 
 
 def test_same_bytes_for_one_thread_and_two_and_again(paths, tmp_path):
@@ -251,7 +266,7 @@ def test_until_stops_early_and_says_so(paths, tmp_path):
     done = reconstruct(*paths, tmp_path / "out", "--until", "triangulate", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["points.ply", "run.json"]
+    assert names == ["points.ply", "report.html", "run.json"]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["until"] == "triangulate"
 
@@ -316,7 +331,7 @@ def test_results_of_two_runs_are_never_mixed(scene, paths, result, tmp_path):
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     failing(reconstruct(paths[0], tmp_path / "absent", output))
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-    done = reconstruct(*paths, output, "--until", "triangulate")
+    done = reconstruct(*paths, output, "--until", "triangulate", "--no-report")
     assert done.returncode == 0
     assert sorted(path.name for path in output.iterdir()) == ["points.ply", "run.json"]
     assert json.loads((output / "run.json").read_text())["files"] == ["points.ply"]
