@@ -27,6 +27,7 @@ COMMANDS = {
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
     "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
     "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
+    "view": Command("mvs.cli.view", "look at a result, or compare two, in a browser"),
     "calib photos": Command(
         "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
     ),

@@ -61,10 +61,7 @@ class _Document:
 
 
 def write_glb(path: Path, model: Model) -> list[Path]:
-    """Write a GLB file of one mesh or of points.
-
-    Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
-    ``COLOR_0``, linear as the specification wants it. The frame is written as it is.
+    """Write a GLB file of one mesh or of points, see ``glb_bytes``.
 
     Args:
         path: the file.
@@ -72,9 +69,24 @@ def write_glb(path: Path, model: Model) -> list[Path]:
 
     Returns:
         The files written.
+    """
+    with replacing(path) as stream:
+        stream.write(glb_bytes(model))
+    return [path]
+
+
+def glb_bytes(model: Model, is_lit: bool = True) -> bytes:
+    """A GLB file of one mesh or of points.
+
+    Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
+    ``COLOR_0``, linear as the specification wants it. The frame is written as it is.
+
+    Args:
+        model: what is written.
+        is_lit: whether light falls on it; if not, colours are shown as they are.
 
     Source:
-        Khronos Group, glTF 2.0 specification, 3.7 and 4.4.
+        Khronos Group, glTF 2.0 specification, 3.7 and 4.4; KHR_materials_unlit.
     """
     document = _Document()
     cloud, faces = model.vertices, model.faces
@@ -112,12 +124,13 @@ def write_glb(path: Path, model: Model) -> list[Path]:
         }
         surface["baseColorTexture"] = {"index": 0}
     root["materials"] = [{"pbrMetallicRoughness": surface, "doubleSided": True}]
+    if not is_lit:
+        root["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}
+        root["extensionsUsed"] = ["KHR_materials_unlit"]
     root |= {"accessors": document.accessors, "bufferViews": document.views}
     document.data += b"\0" * (-len(document.data) % 4)
     root["buffers"] = [{"byteLength": len(document.data)}]
-    with replacing(path) as stream:
-        stream.write(_container(root, bytes(document.data)))
-    return [path]
+    return _container(root, bytes(document.data))
 
 
 def _json(

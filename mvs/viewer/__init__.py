@@ -1,0 +1,1 @@
+"""Looking at results: the live viewer and the report of a run."""
