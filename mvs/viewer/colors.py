@@ -62,7 +62,8 @@ def _rgb(shape: Shape) -> ByteArray:
 
 
 def _normal(shape: Shape) -> ByteArray:
-    return np.rint(127.5 * (np.clip(shape.cloud.normals, -1, 1) + 1)).astype(np.uint8)
+    share = (np.clip(shape.cloud.normals, -1, 1) + 1) / 2
+    return np.asarray(np.rint(255 * share), np.uint8)
 
 
 def _confidence(shape: Shape) -> ByteArray:
@@ -133,10 +134,10 @@ def legend(coloring: str, shape: Shape | None) -> str:
     return ""
 
 
-def distance_legend(limit: str) -> str:
-    """What the colours of ``diverge`` mean: behind the other surface, on it, before it."""
+def distance_legend(limit: float) -> str:
+    """What the colours of ``diverge`` mean: inside the other surface, on it, outside."""
     colors = diverge(np.linspace(-1, 1, 9), 1)
-    return bar(colors, (f"-{limit}, inside", "0", f"{limit}, outside"))
+    return bar(colors, (f"inside {-limit:g}", "0", f"{limit:g} outside"))
 
 
 def bar(colors: ByteArray, labels: Sequence[str]) -> str:

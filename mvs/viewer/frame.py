@@ -97,12 +97,15 @@ def _orientation(
             return rotation[:, 1], rotation[:, 2]
     if not cameras:
         return axis_vector("y"), axis_vector("z")
-    up = _unit(-np.mean([camera.rotation[1] for camera in cameras], axis=0), axis_vector("y"))
-    front = np.mean([camera.center for camera in cameras], axis=0) - center
-    front = front - (front @ up) * up
-    return up, _unit(front, np.roll(up, 1))
+    up = _first_direction([-np.mean([camera.rotation[1] for camera in cameras], axis=0), [0, 1, 0]])
+    away = np.array([camera.center for camera in cameras]) - center
+    # Cameras all around have no middle: then the first one's side, or any, is the front.
+    candidates = np.array([away.mean(axis=0), away[0], *np.eye(3)])
+    return up, _first_direction(candidates - (candidates @ up)[:, None] * up)
 
 
-def _unit(vector: DoubleArray, otherwise: DoubleArray) -> DoubleArray:
-    length = float(np.linalg.norm(vector))
-    return np.asarray(vector / length if length > 1e-9 else otherwise, np.float64)
+def _first_direction(vectors: Sequence[npt.ArrayLike] | DoubleArray) -> DoubleArray:
+    """The first of the vectors (N, 3) that is not small beside the longest, as a unit vector."""
+    lengths = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    first = int(np.argmax(lengths > 0.05 * lengths.max()))
+    return np.asarray(np.asarray(vectors[first], np.float64) / lengths[first], np.float64)

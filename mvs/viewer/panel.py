@@ -13,12 +13,13 @@ import numpy as np
 
 from calib.capture import CaptureError
 from mvs.stages.model import METRES, encode_picture
+from mvs.types import DoubleArray
 from mvs.viewer.colors import distance_legend, legend
 from mvs.viewer.frame import axis_vector, wxyz
 from mvs.viewer.frusta import vertical_angle
 from mvs.viewer.pick import Place, crop, sightings
 from mvs.viewer.pictures import Pictures
-from mvs.viewer.scene import DISTANCE, SIDES, Look, Picked, Scene
+from mvs.viewer.scene import DISTANCE, SIDES, TEXTURE, Look, Picked, Scene
 
 if TYPE_CHECKING:
     import viser
@@ -30,7 +31,7 @@ _CROP_SHARE = 0.35
 _AXES = ("head", "+x", "-x", "+y", "-y", "+z", "-z")
 _NOWHERE = "-"
 _PICTURE = ("behind", "before", "none")
-_NAMES = {"surface": "Surface", "cloud": "Cloud", "points": "Points before fusion"}
+_NAMES = {"surface": "Surface", "cloud": "Cloud", "points": "Points"}
 # Of the distances between two subjects, the scale ends at this quantile at first.
 _LIMIT_QUANTILE = 0.95
 # Where the scene is looked at from, in radii, and the angle of view.
@@ -91,11 +92,10 @@ class Panel:
             }
             self._coloring = gui.add_dropdown("Colour", colorings or ["plain"])
             self._legend = gui.add_html("")
-            unit = self._unit()
-            self._limits = gui.add_number(
-                f"Scale, {unit}", self._limit, min=1e-9, visible=DISTANCE in colorings
-            )
-            self._light = gui.add_checkbox("Light", initial_value=True)
+            label = f"Scale, {self._unit()}"
+            self._limits = gui.add_number(label, self._limit, min=1e-9, visible=False)
+            # Photographs have a light of their own.
+            self._light = gui.add_checkbox("Light", initial_value=TEXTURE not in colorings)
             self._point_size = gui.add_slider("Point size", 0.25, 6.0, 0.25, 1.5)
             self._up = gui.add_dropdown("Up", _AXES)
             home = gui.add_button("Front view")
@@ -103,8 +103,10 @@ class Panel:
         shown += [*self._kinds.values(), *([self._sides] if self._sides else [])]
         for handle in shown:
             handle.on_update(lambda _: self._redraw())
-        self._up.on_update(lambda _: self._set_home())
+        self._up.on_update(lambda event: self._go_home(event.client))
         home.on_click(lambda event: self._go_home(event.client))
+        if self._sides:
+            self._sides.on_update(lambda event: self._change_side(event.client))
 
     def _add_cameras(self) -> None:
         gui, names = self._server.gui, self._view_names()
@@ -143,11 +145,12 @@ class Panel:
         with self._lock:
             look = self._look()
             self._legend.content = self._legend_of(look)
+            self._limits.visible = look.coloring == DISTANCE
             self._scene.draw(look)
 
     def _legend_of(self, look: Look) -> str:
         if look.coloring == DISTANCE:
-            return distance_legend(f"{self._limits.value:g} {self._unit()}")
+            return distance_legend(self._limits.value)
         subject = self._scene.subjects[1 if look.side == SIDES[1] else 0]
         return legend(look.coloring, subject.best)
 
@@ -158,24 +161,37 @@ class Panel:
     def _unit(self) -> str:
         return "mm" if self._metres() else "world units"
 
+    def _up_vector(self) -> DoubleArray:
+        if self._up.value == _AXES[0]:
+            return self._scene.frame.up
+        return axis_vector(self._up.value)
+
     def _set_home(self) -> None:
         """Where a browser that connects looks from."""
         frame, camera = self._scene.frame, self._server.initial_camera
-        up = frame.up if self._up.value == _AXES[0] else axis_vector(self._up.value)
+        up = self._up_vector()
         self._server.scene.set_up_direction(up)
-        camera.position = _HOME * frame.front
+        self._is_wide = self._sides is not None and self._sides.value == SIDES[2]
+        away = _HOME if any(subject.best for subject in self._scene.subjects) else 2 * _HOME
+        camera.position = (2 * away if self._is_wide else away) * frame.front
         camera.look_at = np.zeros(3)
         camera.up, camera.fov = up, _FOV
         camera.near, camera.far = 0.01, 1000.0
+
+    def _change_side(self, client: viser.ClientHandle | None) -> None:
+        """Step back for two subjects side by side; else the view stays, to see what differs."""
+        if self._is_wide != (self._sides.value == SIDES[2]):
+            self._go_home(client)
 
     def _go_home(self, client: viser.ClientHandle | None) -> None:
         if client is None:
             return
         self._through.value = _NOWHERE
         self._leave_camera()
+        self._set_home()
         home = self._server.initial_camera
         with client.atomic():
-            client.camera.up_direction = self._scene.frame.up
+            client.camera.up_direction = self._up_vector()
             client.camera.position = home.position
             client.camera.look_at = home.look_at
             client.camera.fov = home.fov
@@ -264,7 +280,7 @@ class Panel:
 
 def describe_html(place: Place, elsewhere: str | None = None) -> str:
     """What is known of a place, as a table in HTML."""
-    rows = [("position", _numbers(place.position, 6))]
+    rows = [("position", _numbers(place.position, 5))]
     if place.coords is not None:
         rows.append(("cube u v w", _numbers(place.coords, 3)))
     if place.region is not None:
@@ -276,7 +292,7 @@ def describe_html(place: Place, elsewhere: str | None = None) -> str:
     if elsewhere is not None:
         rows.append(("same place", elsewhere))
     cells = "".join(
-        f'<tr><td style="padding-right:1em;opacity:0.6">{html.escape(name)}</td>'
+        f'<tr><td style="padding-right:1em;opacity:0.6;white-space:nowrap">{html.escape(name)}</td>'
         f"<td>{html.escape(value)}</td></tr>"
         for name, value in rows
     )

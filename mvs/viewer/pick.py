@@ -150,7 +150,7 @@ def crop(image: ByteArray, pixel: DoubleArray, width: float, size: int) -> ByteA
     part[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
     how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
     result = np.asarray(cv2.resize(part, (size, size), interpolation=how), np.uint8)
-    return draw_cross(result, (pixel - [x, y]) * size / side, size // 12)
+    return draw_cross(result, (pixel - [x, y]) * size / side, size // 8)
 
 
 def draw_cross(image: ByteArray, pixel: DoubleArray, arm: int) -> ByteArray:
@@ -159,8 +159,8 @@ def draw_cross(image: ByteArray, pixel: DoubleArray, arm: int) -> ByteArray:
 
     drawn = np.ascontiguousarray(image)
     at = np.floor(pixel).astype(int)
-    gap = max(arm // 4, 2)
-    for color, thickness in (((0, 0, 0), 3), (_CROSS, 1)):
+    gap = max(arm // 3, 4)
+    for color, thickness in ((_CROSS, 3), ((255, 255, 255), 1)):
         for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             first, last = at + np.multiply(step, gap), at + np.multiply(step, arm)
             cv2.line(drawn, first.tolist(), last.tolist(), color, thickness)

@@ -35,6 +35,8 @@ _THUMBNAIL = 320
 _BEHIND = 1024
 # More points than these are thinned out for the eye.
 _MOST_POINTS = 1_500_000
+# Points are drawn within these sizes, scene units, before the user changes it.
+_POINT_SIZES = (0.002, 0.012)
 _MARK_COLORS = ((255, 0, 160), (0, 200, 255))
 
 
@@ -301,7 +303,7 @@ class Scene:
     def _spacing(self, index: int, shape: Shape) -> float:
         target = self._target(index, shape)
         spacing = target.spacing if isinstance(target, Points) else 0.0
-        return max(spacing / self.frame.radius, 0.002)
+        return float(np.clip(spacing / self.frame.radius, *_POINT_SIZES))
 
     def _show_cameras(self, index: int, look: Look) -> None:
         capture = self.subjects[index].capture
