@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from calib.files import replacing
 from mvs.stages.model import Model, encode_picture, linear_colors, split_corners
 from mvs.stages.ply import needs_double
+from mvs.stages.tangents import corner_tangents
+from mvs.types import ByteArray
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
@@ -79,7 +82,8 @@ def glb_bytes(model: Model, is_lit: bool = True) -> bytes:
     """A GLB file of one mesh or of points.
 
     Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
-    ``COLOR_0``, linear as the specification wants it. The frame is written as it is.
+    ``COLOR_0``, linear as the specification wants it; with a normal map, ``TANGENT``. The frame is
+    written as it is.
 
     Args:
         model: what is written.
@@ -90,9 +94,10 @@ def glb_bytes(model: Model, is_lit: bool = True) -> bytes:
     """
     document = _Document()
     cloud, faces = model.vertices, model.faces
+    texture = model.texture if faces is not None else None
     uv = None
-    if faces is not None and model.texture is not None:
-        split = split_corners(faces, model.texture)
+    if faces is not None and texture is not None:
+        split = split_corners(faces, texture)
         cloud = cloud.rows(split.rows)
         faces, uv = split.faces, split.uv
     shift = cloud.points.mean(axis=0) if len(cloud) and needs_double(cloud) else np.zeros(3)
@@ -107,23 +112,24 @@ def glb_bytes(model: Model, is_lit: bool = True) -> bytes:
         attributes["COLOR_0"] = document.accessor(_opaque(cloud.colors), _USHORT)
     else:
         attributes["TEXCOORD_0"] = document.accessor(uv * [1, -1] + [0, 1], _FLOAT)
+    if faces is not None and uv is not None and texture is not None and texture.normal is not None:
+        tangents = corner_tangents(cloud.points - shift, _unit(cloud.normals), uv, faces)
+        attributes["TANGENT"] = document.accessor(tangents, _FLOAT)
     if faces is not None:
         primitive |= {"mode": _TRIANGLES, "indices": document.accessor(faces, _UINT, _INDICES)}
         document.accessors[-1]["type"] = "SCALAR"
         document.accessors[-1]["count"] = faces.size
     root = _json(primitive, shift, model)
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    if uv is not None and model.texture is not None:
-        kind = model.picture or "jpg"
-        picture = document.view(encode_picture(model.texture.color, kind))
-        mime = "image/jpeg" if kind == "jpg" else "image/png"
-        root |= {
-            "images": [{"bufferView": picture, "mimeType": mime}],
-            "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
-            "textures": [{"source": 0, "sampler": 0}],
-        }
-        surface["baseColorTexture"] = {"index": 0}
     root["materials"] = [{"pbrMetallicRoughness": surface, "doubleSided": True}]
+    if texture is not None:
+        pictures = [(texture.color, model.picture or "jpg")]
+        surface["baseColorTexture"] = {"index": 0}
+        if texture.normal is not None:
+            # JPEG's blocks would show in the light.
+            pictures.append((texture.normal, "png"))
+            root["materials"][0]["normalTexture"] = {"index": 1}
+        root |= _pictures(document, pictures)
     if not is_lit:
         root["materials"][0]["extensions"] = {"KHR_materials_unlit": {}}
         root["extensionsUsed"] = ["KHR_materials_unlit"]
@@ -131,6 +137,24 @@ def glb_bytes(model: Model, is_lit: bool = True) -> bytes:
     document.data += b"\0" * (-len(document.data) % 4)
     root["buffers"] = [{"byteLength": len(document.data)}]
     return _container(root, bytes(document.data))
+
+
+def _pictures(
+    document: _Document, pictures: Sequence[tuple[ByteArray, str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Pictures, of formats png or jpg, and a texture of each in their order."""
+    images = [
+        {
+            "bufferView": document.view(encode_picture(picture, kind)),
+            "mimeType": "image/jpeg" if kind == "jpg" else "image/png",
+        }
+        for picture, kind in pictures
+    ]
+    return {
+        "images": images,
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
+        "textures": [{"source": index, "sampler": 0} for index in range(len(images))],
+    }
 
 
 def _json(

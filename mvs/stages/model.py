@@ -26,11 +26,14 @@ class Texture:
         uv: (W, 2) float32 places in the picture, [0, 1]^2, y up.
         uv_faces: (F, 3) int32 rows of ``uv`` of each face's corners.
         color: (H, W, 3) uint8 RGB, the first row at the top.
+        normal: (h, w, 3) uint8 normals in the tangent space of ``mvs.stages.tangents``, 255 for 1
+            and 0 for -1, green up as OpenGL has it; None without.
     """
 
     uv: FloatArray
     uv_faces: IntArray
     color: ByteArray
+    normal: ByteArray | None = None
 
 
 @dataclass(frozen=True)
