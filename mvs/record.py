@@ -19,7 +19,8 @@ from calib.files import replacing
 
 RESULTS = (
     *("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply"),
-    *("textured.ply", "textured.npz", "textured.png", "textured.glb", "run.json", "report.html"),
+    *("textured.ply", "textured.npz", "textured.png", "textured_normal.png", "textured.glb"),
+    *("run.json", "report.html"),
 )
 _LIBRARIES = ("numpy", "scipy", "numba", "torch", "open3d-cpu", "open3d", "pycolmap")
 

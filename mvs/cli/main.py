@@ -28,6 +28,7 @@ COMMANDS = {
     "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
     "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "report": Command("mvs.cli.report", "write the report of a finished run again"),
+    "view": Command("mvs.cli.view", "look at a result, or compare two, in a browser"),
     "calib photos": Command(
         "mvs.cli.calib_photos", "calibrate photographs: a capture from a folder"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from calib.scale import Similarity
 from mvs.stages.gltf import FLOAT, INDICES, UINT, USHORT, Document
 from mvs.stages.model import Model, encode_picture, linear_colors, split_corners
 from mvs.stages.ply import needs_double
-from mvs.types import DoubleArray, FloatArray, IntArray
+from mvs.stages.tangents import corner_tangents
+from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray
 
 _POINTS, _TRIANGLES = 0, 4
 
@@ -39,11 +41,7 @@ class Motion:
 
 
 def write_glb(path: Path, model: Model, motion: Motion | None = None) -> list[Path]:
-    """Write a GLB file of one mesh or of points.
-
-    Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
-    ``COLOR_0``, linear as the specification wants it. The frame is written as it is. What moves
-    has morph targets, named in ``mesh.extras.targetNames``, and from two frames on an animation.
+    """Write a GLB file of one mesh or of points, see ``glb_bytes``.
 
     Args:
         path: the file.
@@ -53,15 +51,34 @@ def write_glb(path: Path, model: Model, motion: Motion | None = None) -> list[Pa
 
     Returns:
         The files written.
+    """
+    with replacing(path) as stream:
+        stream.write(glb_bytes(model, motion))
+    return [path]
+
+
+def glb_bytes(model: Model, motion: Motion | None = None, is_lit: bool = True) -> bytes:
+    """A GLB file of one mesh or of points.
+
+    Vertices carry ``_UVW`` (cube coordinates), ``_CONFIDENCE`` and, without a texture,
+    ``COLOR_0``, linear as the specification wants it; with a normal map, ``TANGENT``. The frame is
+    written as it is. What moves has morph targets, named in ``mesh.extras.targetNames``, and from
+    two frames on an animation.
+
+    Args:
+        model: what is written.
+        motion: None where nothing moves.
+        is_lit: whether light falls on it; if not, colours are shown as they are.
 
     Source:
-        Khronos Group, glTF 2.0 specification, 3.7, 3.11 and 4.4.
+        Khronos Group, glTF 2.0 specification, 3.7, 3.11 and 4.4; KHR_materials_unlit.
     """
     document = Document()
     cloud, faces = model.vertices, model.faces
+    texture = model.texture if faces is not None else None
     rows, uv = np.arange(len(cloud), dtype=np.int32), None
-    if faces is not None and model.texture is not None:
-        split = split_corners(faces, model.texture)
+    if faces is not None and texture is not None:
+        split = split_corners(faces, texture)
         rows, faces, uv = split.rows, split.faces, split.uv
         cloud = cloud.rows(rows)
     shift = cloud.points.mean(axis=0) if len(cloud) and needs_double(cloud) else np.zeros(3)
@@ -76,16 +93,17 @@ def write_glb(path: Path, model: Model, motion: Motion | None = None) -> list[Pa
         attributes["COLOR_0"] = document.accessor(_opaque(cloud.colors), USHORT)
     else:
         attributes["TEXCOORD_0"] = document.accessor(uv * [1, -1] + [0, 1], FLOAT)
+    if faces is not None and uv is not None and texture is not None and texture.normal is not None:
+        tangents = corner_tangents(cloud.points - shift, _unit(cloud.normals), uv, faces)
+        attributes["TANGENT"] = document.accessor(tangents, FLOAT)
     if faces is not None:
         primitive |= {"mode": _TRIANGLES, "indices": document.accessor(faces, UINT, INDICES)}
         document.accessors[-1]["type"] = "SCALAR"
         document.accessors[-1]["count"] = faces.size
-    root = _json(primitive, shift, model) | _surface(document, model)
+    root = _json(primitive, shift, model) | _surface(document, model, is_lit)
     if motion is not None:
         _move(document, root, motion, rows)
-    with replacing(path) as stream:
-        stream.write(document.container(root))
-    return [path]
+    return document.container(root)
 
 
 def _json(primitive: dict[str, Any], shift: DoubleArray, model: Model) -> dict[str, Any]:
@@ -102,22 +120,41 @@ def _json(primitive: dict[str, Any], shift: DoubleArray, model: Model) -> dict[s
     }
 
 
-def _surface(document: Document, model: Model) -> dict[str, Any]:
+def _surface(document: Document, model: Model, is_lit: bool) -> dict[str, Any]:
     """The material, with the texture where a mesh has one."""
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    entry = {"materials": [{"pbrMetallicRoughness": surface, "doubleSided": True}]}
-    if model.faces is None or model.texture is None:
+    material: dict[str, Any] = {"pbrMetallicRoughness": surface, "doubleSided": True}
+    entry: dict[str, Any] = {"materials": [material]}
+    if not is_lit:
+        material["extensions"] = {"KHR_materials_unlit": {}}
+        entry["extensionsUsed"] = ["KHR_materials_unlit"]
+    texture = model.texture if model.faces is not None else None
+    if texture is None:
         return entry
-    kind = model.picture or "jpg"
-    picture = document.view(encode_picture(model.texture.color, kind))
-    mime = "image/jpeg" if kind == "jpg" else "image/png"
+    pictures = [(texture.color, model.picture or "jpg")]
     surface["baseColorTexture"] = {"index": 0}
-    images: list[dict[str, Any]] = [{"bufferView": picture, "mimeType": mime}]
-    samplers = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
-    return entry | {
+    if texture.normal is not None:
+        # JPEG's blocks would show in the light.
+        pictures.append((texture.normal, "png"))
+        material["normalTexture"] = {"index": 1}
+    return entry | _pictures(document, pictures)
+
+
+def _pictures(
+    document: Document, pictures: Sequence[tuple[ByteArray, str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Pictures, of formats png or jpg, and a texture of each in their order."""
+    images = [
+        {
+            "bufferView": document.view(encode_picture(picture, kind)),
+            "mimeType": "image/jpeg" if kind == "jpg" else "image/png",
+        }
+        for picture, kind in pictures
+    ]
+    return {
         "images": images,
-        "samplers": samplers,
-        "textures": [{"source": 0, "sampler": 0}],
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
+        "textures": [{"source": index, "sampler": 0} for index in range(len(images))],
     }
 
 

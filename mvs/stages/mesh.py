@@ -136,29 +136,6 @@ def simplify(
     return np.asarray(less.vertices, np.float64), np.asarray(less.triangles, np.int32)
 
 
-def decimate(surface: Mesh, max_faces: int, n_neighbors: int = 6) -> Mesh:
-    """A mesh of fewer faces whose vertices carry what those near them carried.
-
-    Args:
-        surface: the mesh.
-        max_faces: it has about so many; a mesh that has no more is returned as it is.
-        n_neighbors: vertices whose attributes a vertex takes.
-
-    Raises:
-        ValueError: if ``max_faces`` is below 100.
-    """
-    if max_faces < MIN_FACES:
-        raise ValueError(f"max_faces must be at least {MIN_FACES}, got {max_faces}")
-    if len(surface.faces) <= max_faces:
-        return surface
-    origin = surface.vertices.points.mean(axis=0)
-    local = replace(surface.vertices, points=surface.vertices.points - origin)
-    vertices, faces = simplify(local.points, surface.faces, max_faces)
-    distance, rows = _nearest(local.points, vertices, min(n_neighbors, len(local)))
-    cloud = _interpolate(local, vertices + origin, distance, rows, _spacing(local.points))
-    return Mesh(replace(cloud, normals=_vertex_normals(vertices, faces)), faces)
-
-
 def _seen(
     vertices: DoubleArray, faces: IntArray, asked: BoolArray, shots: Shots, options: MeshOptions
 ) -> BoolArray:

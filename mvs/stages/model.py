@@ -27,11 +27,14 @@ class Texture:
         uv: (W, 2) float32 places in the picture, [0, 1]^2, y up.
         uv_faces: (F, 3) int32 rows of ``uv`` of each face's corners.
         color: (H, W, 3) uint8 RGB, the first row at the top.
+        normal: (h, w, 3) uint8 normals in the tangent space of ``mvs.stages.tangents``, 255 for 1
+            and 0 for -1, green up as OpenGL has it; None without.
     """
 
     uv: FloatArray
     uv_faces: IntArray
     color: ByteArray
+    normal: ByteArray | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,17 @@ def placed(model: Model, up: Axis | None, unit: Unit | None) -> Model:
 
 
 def find_up(cloud: PointCloud) -> Axis | None:
-    """The world's axis nearest to the head's up, by the cube coordinates; None without those.
+    """The world's axis nearest to the head's up, by the cube coordinates; None without those."""
+    rotation = rotation_from_cube(cloud)
+    if rotation is None:
+        return None
+    axis = int(np.abs(rotation[:, 1]).argmax())
+    names: tuple[tuple[Axis, Axis], ...] = (("x", "-x"), ("y", "-y"), ("z", "-z"))
+    return names[axis][0 if rotation[axis, 1] > 0 else 1]
+
+
+def rotation_from_cube(cloud: PointCloud) -> DoubleArray | None:
+    """(3, 3) the head's axes (its left, up, front) in the world; None without cube coordinates.
 
     Source:
         Umeyama (1991), the rotation between two sets of points.
@@ -125,10 +138,7 @@ def find_up(cloud: PointCloud) -> Axis | None:
     if not coords.std(axis=0).min() > _MIN_SPREAD:
         return None
     u, _, vt = np.linalg.svd((cloud.points - cloud.points.mean(axis=0)).T @ coords)
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    axis = int(np.abs(rotation[:, 1]).argmax())
-    names: tuple[tuple[Axis, Axis], ...] = (("x", "-x"), ("y", "-y"), ("z", "-z"))
-    return names[axis][0 if rotation[axis, 1] > 0 else 1]
+    return np.asarray(u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt)
 
 
 def split_corners(faces: IntArray, texture: Texture) -> Corners:

@@ -95,16 +95,23 @@ def write_obj(
     stream.write(("\n".join(lines) + "\n").encode("ascii"))
 
 
-def write_mtl(stream: BinaryIO, material: str, texture: str | None = None) -> None:
+def write_mtl(
+    stream: BinaryIO, material: str, texture: str | None = None, normal: str | None = None
+) -> None:
     """Write a material: white, not shiny, with a picture's colours.
+
+    A normal map is named twice: ``norm`` is the statement for it, ``map_Bump`` is what Blender
+    reads as one.
 
     Args:
         stream: open for binary writing.
         material: its name.
         texture: file name of the picture, beside the MTL.
+        normal: file name of the normal map, beside the MTL.
     """
     lines = [f"newmtl {material}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "illum 1"]
     lines += [f"map_Kd {texture}"] if texture else []
+    lines += [f"norm {normal}", f"map_Bump -bm 1 {normal}"] if normal else []
     stream.write(("\n".join(lines) + "\n").encode())
 
 

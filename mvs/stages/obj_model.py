@@ -15,7 +15,7 @@ _MATERIAL = "head"
 
 
 def write_obj_model(path: Path, model: Model) -> list[Path]:
-    """Write an OBJ file; beside it, with a texture, the material (.mtl) and the picture.
+    """Write an OBJ file; beside it, with a texture, the material (.mtl) and the pictures.
 
     Without a texture, the vertices carry their colours behind their places.
 
@@ -44,9 +44,16 @@ def write_obj_model(path: Path, model: Model) -> list[Path]:
     picture, library = path.with_suffix(f".{kind}"), path.with_suffix(".mtl")
     with replacing(picture) as stream:
         stream.write(encode_picture(texture.color, kind))
+    files = [picture, library, path]
+    normal = None
+    if texture.normal is not None:
+        normal = path.with_name(f"{path.stem}_normal.png")
+        files.insert(1, normal)
+        with replacing(normal) as stream:
+            stream.write(encode_picture(texture.normal, "png"))
     with replacing(library) as stream:
-        write_mtl(stream, _MATERIAL, picture.name)
+        write_mtl(stream, _MATERIAL, picture.name, None if normal is None else normal.name)
     mesh = ObjMesh(cloud.points, faces, texture.uv, texture.uv_faces, cloud.normals)
     with replacing(path) as stream:
         write_obj(stream, mesh, _MATERIAL, library.name, known)
-    return [picture, library, path]
+    return files

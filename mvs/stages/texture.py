@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from calib.capture import PinholeView
-from mvs.kernels.raster import rasterise, vertex_normals
+from mvs.kernels.raster import vertex_normals
 from mvs.kernels.spread import spread
 from mvs.kernels.texture import Choice, Stack, Surface, blend
+from mvs.stages.decimate import decimate, decimate_within
 from mvs.stages.exposure import balance
-from mvs.stages.mesh import MIN_FACES, decimate
+from mvs.stages.mesh import MIN_FACES
 from mvs.stages.model import Texture
+from mvs.stages.normal_map import bake_normals
 from mvs.stages.project import Target, one_view, stack_views
+from mvs.stages.texels import strips, with_gutter
 from mvs.stages.unwrap import unwrap
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, IntArray, Mesh
 
 SIZES = (64, 16384)
-# Rows of texels coloured at a time.
-_STRIP = 256
 _PROBES = 20000
 _EXPOSURE_ROUNDS = 30
 # How well the best view must see a texel for its colour to be the views' alone.
@@ -37,6 +37,10 @@ class TextureOptions:
     Attributes:
         size: width and height of the texture, texels.
         max_faces: the mesh is simplified to so many; 0 leaves it as it is.
+        max_error: if above 0, the mesh is simplified as far as it stays this close to what it was
+            instead, see ``decimate_within``.
+        normal_map: whether what simplifying takes away is kept as a normal map.
+        normal_size: width and height of that, texels.
         bands: widths over which colours are averaged to split a picture into bands, ascending.
         powers: of the views' scores in each band's mean, from the finest; higher takes more from
             the best view and less from the rest.
@@ -49,6 +53,9 @@ class TextureOptions:
 
     size: int = 4096
     max_faces: int = 30000
+    max_error: float = 0.0
+    normal_map: bool = False
+    normal_size: int = 2048
     bands: tuple[float, ...] = (0.004, 0.016)
     powers: tuple[float, ...] = (32.0, 12.0, 3.0)
     feather: float = 0.01
@@ -58,8 +65,11 @@ class TextureOptions:
     gutter: int = 16
 
     def __post_init__(self) -> None:
-        if not SIZES[0] <= self.size <= SIZES[1]:
-            raise ValueError(f"size must be in {SIZES[0]}..{SIZES[1]}, got {self.size}")
+        for name, size in (("size", self.size), ("normal_size", self.normal_size)):
+            if not SIZES[0] <= size <= SIZES[1]:
+                raise ValueError(f"{name} must be in {SIZES[0]}..{SIZES[1]}, got {size}")
+        if not self.max_error >= 0:
+            raise ValueError(f"max_error must not be negative, got {self.max_error}")
         if self.max_faces < 0 or 0 < self.max_faces < MIN_FACES:
             raise ValueError(f"max_faces must be 0 or at least {MIN_FACES}, got {self.max_faces}")
         if len(self.powers) != len(self.bands) + 1 or not all(p > 0 for p in self.powers):
@@ -117,14 +127,14 @@ def project_texture(
     texture = np.zeros((size, size, 3), np.uint8)
     coverage = np.zeros((size, size), np.uint8)
     charted = np.zeros((size, size), np.bool_)
-    for rows, face, weights, inside in _strips(uv, uv_faces, size):
+    for rows, face, weights, inside in strips(uv, uv_faces, size):
         seen, how_well = blend(face, weights, surface, stack, choice)
         around = np.einsum("nk,nkc->nc", weights, colors[mesh.faces[face]])
         share = np.minimum(how_well / _SURE, 1.0)[:, None]
         texture[rows][inside] = np.rint(around + share * (seen - around))
         coverage[rows][inside] = np.ceil(255 * share[:, 0])
         charted[rows] = inside
-    return _with_gutter(texture, charted, options.gutter), coverage
+    return with_gutter(texture, charted, options.gutter), coverage
 
 
 def texture(
@@ -147,10 +157,19 @@ def texture(
         ReconstructionError: if the mesh cannot be laid flat.
     """
     options = options or TextureOptions()
-    surface = decimate(surface, options.max_faces) if options.max_faces else surface
+    dense = surface
+    if options.max_error:
+        diagonal = float(np.linalg.norm(np.ptp(dense.vertices.points, axis=0)))
+        surface = decimate_within(dense, options.max_error * diagonal)
+    elif options.max_faces:
+        surface = decimate(dense, options.max_faces)
     uv, uv_faces = unwrap(surface, options.size)
     color, _ = project_texture(surface, uv, uv_faces, views, options)
-    return surface, Texture(uv, uv_faces, color)
+    picture = Texture(uv, uv_faces, color)
+    if options.normal_map:
+        normal = bake_normals(dense, surface, picture, options.normal_size, options.gutter)
+        picture = replace(picture, normal=normal)
+    return surface, picture
 
 
 def _check(mesh: Mesh, uv: FloatArray, uv_faces: IntArray) -> None:
@@ -249,39 +268,3 @@ def _filled(colors: FloatArray, known: BoolArray, mesh: Mesh) -> FloatArray:
     right = links[asked][:, given] @ colors[given].astype(np.float64)
     colors[asked] = splu(matrix.tocsc()).solve(right)
     return colors
-
-
-def _strips(
-    uv: FloatArray, uv_faces: IntArray, size: int
-) -> Iterator[tuple[slice, IntArray, FloatArray, BoolArray]]:
-    """Rows of the texture, with the face and the place on it of each texel inside a chart."""
-    pixels = np.column_stack([uv[:, 0], 1.0 - uv[:, 1].astype(np.float64)]) * size
-    depths = np.ones(len(uv))
-    for top in range(0, size, _STRIP):
-        height = min(_STRIP, size - top)
-        found = rasterise(
-            pixels - [0, top], depths, uv_faces, (height, size), cull_back=False, orthographic=True
-        )
-        inside = found.face >= 0
-        yield slice(top, top + height), found.face[inside], found.barycentric[inside], inside
-
-
-def _with_gutter(texture: ByteArray, charted: BoolArray, gutter: int) -> npt.NDArray[np.uint8]:
-    """Charts widened by their nearest colours; the rest takes the charts' mean."""
-    import cv2
-
-    if charted.all() or not charted.any():
-        return texture
-    empty = (~charted).astype(np.uint8)
-    distance, label = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    # Labels count the texels of charts from 1, row by row, in no promised order.
-    owner = np.zeros(int(label.max()) + 1, np.int64)
-    owner[label[charted]] = np.flatnonzero(charted)
-    near = ~charted & (distance <= gutter)
-    flat = texture.reshape(-1, 3)
-    mean = np.rint(flat[charted.ravel()].mean(axis=0, dtype=np.float64))
-    texture[~charted] = mean.astype(np.uint8)
-    texture[near] = flat[owner[label[near]]]
-    return texture

@@ -82,7 +82,7 @@ def write_textured(path: Path, model: Model) -> list[Path]:
 
     Args:
         path: a ``.ply`` file; beside it come ``.npz`` (``uv``, ``uv_faces``, ``unit``)
-            and ``.png``.
+            and ``.png``, and with a normal map ``_normal.png``.
         model: with a texture.
 
     Returns:
@@ -96,6 +96,14 @@ def write_textured(path: Path, model: Model) -> list[Path]:
     picture, atlas = path.with_suffix(".png"), path.with_suffix(".npz")
     with replacing(picture) as stream:
         stream.write(encode_picture(model.texture.color, "png"))
+    normal = _normal_path(path)
+    files = [picture, atlas]
+    if model.texture.normal is None:
+        normal.unlink(missing_ok=True)
+    else:
+        files.append(normal)
+        with replacing(normal) as stream:
+            stream.write(encode_picture(model.texture.normal, "png"))
     with replacing(atlas) as stream:
         np.savez_compressed(
             stream,
@@ -103,7 +111,12 @@ def write_textured(path: Path, model: Model) -> list[Path]:
             uv_faces=model.texture.uv_faces,
             unit=np.array(model.unit or ""),
         )
-    return [picture, atlas, *write_model(model, path)]
+    return [*files, *write_model(model, path)]
+
+
+def _normal_path(path: Path) -> Path:
+    """Where the normal map of a textured mesh lies."""
+    return path.with_name(f"{path.stem}_normal.png")
 
 
 def read_model(source: Path) -> Model:
@@ -153,7 +166,9 @@ def _read_texture(path: Path) -> tuple[Texture | None, Unit | None]:
             uv, uv_faces, unit = data["uv"], data["uv_faces"], str(data["unit"])
     except (KeyError, OSError, EOFError, ValueError, zipfile.BadZipFile):
         raise ValueError(f"{atlas.name} beside it holds no atlas") from None
-    return Texture(uv, uv_faces, read_picture(picture)[0]), known_unit(unit)
+    normal = _normal_path(path)
+    bumps = read_picture(normal)[0] if normal.is_file() else None
+    return Texture(uv, uv_faces, read_picture(picture)[0], bumps), known_unit(unit)
 
 
 def _noted_unit(folder: Path) -> Unit | None:

@@ -51,6 +51,9 @@ def write_usd(path: Path, model: Model) -> list[Path]:
                 encode_picture(model.texture.color, model.picture or "png")
             )
             files.insert(0, Path(scratch, picture))
+            if model.texture.normal is not None:
+                files.insert(1, Path(scratch, _normal_name(picture)))
+                files[1].write_bytes(encode_picture(model.texture.normal, "png"))
         if packed:
             files = [Path(scratch) / path.name]
             if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(inner)), str(files[0])):
@@ -93,10 +96,16 @@ def _add_geometry(stage: Any, model: Model, picture: str) -> None:
         st = primvars.CreatePrimvar("st", kinds.TexCoord2fArray, "faceVarying")
         st.Set(Vt.Vec2fArray.FromNumpy(model.texture.uv))
         st.SetIndices(Vt.IntArray.FromNumpy(model.texture.uv_faces.ravel()))
-        _add_material(stage, shape, picture)
+        normal = None if model.texture.normal is None else _normal_name(picture)
+        _add_material(stage, shape, picture, normal)
 
 
-def _add_material(stage: Any, shape: Any, picture: str) -> None:
+def _normal_name(picture: str) -> str:
+    """The normal map's file name, beside the picture's."""
+    return f"{Path(picture).stem}_normal.png"
+
+
+def _add_material(stage: Any, shape: Any, picture: str, normal: str | None) -> None:
     """A material with the texture, as the UsdPreviewSurface specification builds it."""
     from pxr import Sdf, UsdShade
 
@@ -109,16 +118,27 @@ def _add_material(stage: Any, shape: Any, picture: str) -> None:
     reader = UsdShade.Shader.Define(stage, "/head/material/st")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", kinds.String).Set("st")
-    image = UsdShade.Shader.Define(stage, "/head/material/picture")
-    image.CreateIdAttr("UsdUVTexture")
-    image.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(f"./{picture}"))
-    image.CreateInput("sourceColorSpace", kinds.Token).Set("sRGB")
-    for side in ("wrapS", "wrapT"):
-        image.CreateInput(side, kinds.Token).Set("clamp")
     place = reader.CreateOutput("result", kinds.Float2)
-    image.CreateInput("st", kinds.Float2).ConnectToSource(place)
-    color = image.CreateOutput("rgb", kinds.Float3)
-    shader.CreateInput("diffuseColor", kinds.Color3f).ConnectToSource(color)
+    files = {"picture": (picture, "sRGB")}
+    if normal is not None:
+        files["normal"] = (normal, "raw")
+    colors = {}
+    for name, (file, space) in files.items():
+        image = UsdShade.Shader.Define(stage, f"/head/material/{name}")
+        image.CreateIdAttr("UsdUVTexture")
+        image.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(f"./{file}"))
+        image.CreateInput("sourceColorSpace", kinds.Token).Set(space)
+        for side in ("wrapS", "wrapT"):
+            image.CreateInput(side, kinds.Token).Set("clamp")
+        if space == "raw":
+            # From 0..1 to -1..1.
+            image.CreateInput("scale", kinds.Float4).Set((2, 2, 2, 1))
+            image.CreateInput("bias", kinds.Float4).Set((-1, -1, -1, 0))
+        image.CreateInput("st", kinds.Float2).ConnectToSource(place)
+        colors[name] = image.CreateOutput("rgb", kinds.Float3)
+    shader.CreateInput("diffuseColor", kinds.Color3f).ConnectToSource(colors["picture"])
+    if normal is not None:
+        shader.CreateInput("normal", kinds.Normal3f).ConnectToSource(colors["normal"])
     surface = shader.CreateOutput("surface", kinds.Token)
     material.CreateSurfaceOutput().ConnectToSource(surface)
     UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)

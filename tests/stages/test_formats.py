@@ -26,6 +26,13 @@ def ball_model(textured=True, rows=8, columns=12):
     return Model(cloud, ball.mesh.faces, picture, "m", "y")
 
 
+def bumpy_model():
+    """With a normal map, here of noise."""
+    model = ball_model()
+    noise = np.random.default_rng(2).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    return replace(model, texture=replace(model.texture, normal=noise))
+
+
 def used(model):
     """Corners (F, 3, 3) of the faces: what is left of a mesh however its vertices are numbered."""
     return model.vertices.points[model.faces]
@@ -91,6 +98,7 @@ def test_glb_passes_the_validator_of_khronos(tmp_path):
     models = {
         "textured": ball_model(),
         "png": replace(ball_model(), picture="png"),
+        "bumps": bumpy_model(),
         "colours": ball_model(textured=False),
         "points": replace(ball_model(textured=False), faces=None),
     }
