@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from calib.files import note_file
 from mvs.canonical.draw import write_picture
 from mvs.canonical.layouts import Layout
 from mvs.canonical.mark_files import (
@@ -92,3 +93,4 @@ def write_overlay(
             writer.release()
             path.chmod(0o644)
             path.replace(output / "overlay.mp4")
+            note_file(output / "overlay.mp4")
