@@ -23,10 +23,10 @@ class Options:
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.completion_scripts import SCRIPTS
-    from mvs.cli.show import results
+    from mvs.cli.show import deliver
 
     script = SCRIPTS[options.shell](known_words())
-    results({"shell": options.shell, "script": script})
+    deliver({"shell": options.shell, "script": script})
     sys.stdout.write(script)
 
 

@@ -48,7 +48,7 @@ _ZSH = """\
 #compdef mvs
 # zsh completion of mvs, by mvs completion zsh
 _mvs() {
-    local first=$words[2] command= options= values= plain=
+    local first=$words[2] command= flags= values= plain=
     if ((CURRENT == 2)); then
         compadd -- @HEADS@
         return
@@ -59,7 +59,7 @@ _mvs() {
     esac
     if [[ -z $command ]]; then
         if ((CURRENT == 3)); then
-            compadd -- ${=options}
+            compadd -- ${=flags}
             return
         fi
         command="$first $words[3]"
@@ -71,7 +71,7 @@ _mvs() {
 @VALUES@
     esac
     if [[ $words[CURRENT] == -* ]]; then
-        compadd -- ${=options}
+        compadd -- ${=flags}
     elif [[ -n $values ]]; then
         compadd -- ${=values}
     elif [[ -n $plain && $words[CURRENT-1] != -* ]]; then
@@ -85,6 +85,22 @@ if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
 else
     compdef _mvs mvs
 fi
+"""
+
+_FISH = """\
+# fish completion of mvs, by mvs completion fish
+function __mvs_in # WORD...: these words come first
+    set -l given (commandline -opc)
+    set -l n (count $argv)
+    set -e given[1]
+    test (count $given) -ge $n
+    and test "$given[1..$n]" = "$argv"
+end
+function __mvs_at # WORD...: these words are all there is
+    set -l given (commandline -opc)
+    set -e given[1]
+    test "$given" = "$argv"
+end
 """
 
 
@@ -123,29 +139,25 @@ def _groups(words: Words) -> dict[str, list[str]]:
 
 
 def _fish(words: Words) -> str:
-    lines = ["# fish completion of mvs, by mvs completion fish"]
     groups = _groups(words)
-    lines.append(f"complete -c mvs -n __fish_use_subcommand -xa '{' '.join(groups)}'")
-    seen = "__fish_seen_subcommand_from"
-    for head, members in groups.items():
-        if members:
-            inner = " ".join(members)
-            when = f"{seen} {head}; and not {seen} {inner}"
-            lines.append(f"complete -c mvs -n '{when}' -xa '{inner}'")
+    lines = [_FISH.rstrip(), _offer("", " ".join(groups))]
+    lines += [_offer(head, " ".join(members)) for head, members in groups.items() if members]
     for command, options in words.items():
-        when = "; and ".join(f"{seen} {word}" for word in command.split())
         for flag, choices in options.items():
-            if not flag:
-                continue
             value = f" -xa '{' '.join(choices)}'" if choices else "" if choices is None else " -r"
-            lines.append(f"complete -c mvs -n '{when}' -l {flag[2:]}{value}")
+            lines.append(f"complete -c mvs -n '__mvs_in {command}' -l {flag[2:]}{value}")
         if options.get(""):
-            lines.append(f"complete -c mvs -n '{when}' -xa '{' '.join(options[''] or ())}'")
-    return "\n".join(lines) + "\n"
+            plain = " ".join(options[""] or ())
+            lines.append(f"complete -c mvs -n '__mvs_in {command}' -xa '{plain}'")
+    return "\n".join(line for line in lines if " -l  " not in line) + "\n"
+
+
+def _offer(words: str, following: str) -> str:
+    return f"complete -c mvs -n '__mvs_at {words}' -xa '{following}'"
 
 
 SCRIPTS: dict[str, Callable[[Words], str]] = {
     "bash": lambda words: _posix(_BASH, "words", words),
-    "zsh": lambda words: _posix(_ZSH, "options", words),
+    "zsh": lambda words: _posix(_ZSH, "flags", words),
     "fish": _fish,
 }

@@ -54,9 +54,7 @@ def read_settings(file: Path, command: str, commands: Sequence[str]) -> dict[str
     return _merged(shared, own)
 
 
-def _check_section(
-    file: Path, head: str, table: dict[str, Any], commands: Sequence[str]
-) -> None:
+def _check_section(file: Path, head: str, table: dict[str, Any], commands: Sequence[str]) -> None:
     """Complain of a table of a group that is none of its commands."""
     if head in commands:
         return
@@ -66,9 +64,7 @@ def _check_section(
             raise ValueError(f"{file}: there is no command for [{head}.{word}]{near}")
 
 
-def apply_settings(
-    file: Path, settings: dict[str, Any], default: Any, given: Sequence[str]
-) -> Any:
+def apply_settings(file: Path, settings: dict[str, Any], default: Any, given: Sequence[str]) -> Any:
     """Put what a file says in the place of defaults.
 
     Args:
@@ -125,9 +121,7 @@ def words_of(settings: dict[str, Any]) -> list[str]:
     return [f"--{key}={value}" for key, value in plain.items()]
 
 
-def write_settings(
-    options: Any, section: Sequence[str], is_given: Callable[[Any], bool]
-) -> str:
+def write_settings(options: Any, section: Sequence[str], is_given: Callable[[Any], bool]) -> str:
     """Options as TOML, with what each is as a comment; to be read by ``read_settings``.
 
     Args:

@@ -13,7 +13,7 @@ import tyro
 
 from mvs.cli.config import write_settings
 from mvs.cli.parse import Stop, bare, call_tyro, starting_point
-from mvs.cli.show import results
+from mvs.cli.show import deliver
 from mvs.cli.spelling import suggestion
 
 _USAGE = """\
@@ -48,7 +48,7 @@ def run_words(words: Sequence[str], config: Path | None) -> None:
         asked = name or " ".join(words[:2])
         raise Stop(f"no command {asked!r} with options{suggestion(asked, COMMANDS)}")
     text = settings_text(name, module, words[len(name.split()) :], config, list(COMMANDS))
-    results({"toml": text})
+    deliver({"toml": text})
     sys.stdout.write(text)
 
 
@@ -81,7 +81,7 @@ def _unchecked(options: Any) -> Any:
     """The same options, of a class that does not look at what stands in for what is absent."""
     kind = type(options)
     body = {"__post_init__": lambda _: None, "__doc__": kind.__doc__, "__module__": kind.__module__}
-    copy = object.__new__(type(kind.__name__, (kind,), body))
+    copy: Any = object.__new__(type(kind.__name__, (kind,), body))
     for field in fields(options):
         object.__setattr__(copy, field.name, getattr(options, field.name))
     return copy
@@ -95,4 +95,6 @@ def _stand_in(hint: Any) -> Any:
     if get_origin(hint) in (tuple, list):
         inner = [kind for kind in get_args(hint) if kind is not Ellipsis]
         return get_origin(hint)(_stand_in(kind) for kind in inner)
-    return {Path: Path("absent"), int: 10**9, float: float("nan")}.get(hint, "".join(["ab", "sent"]))
+    return {Path: Path("absent"), int: 10**9, float: float("nan")}.get(
+        hint, "".join(["ab", "sent"])
+    )

@@ -82,7 +82,9 @@ def _walk(options: Any, path: tuple[str, ...], key: tuple[str, ...]) -> Iterator
             continue
         metavar = ""
         if tyro.conf.Positional in metadata:
-            metavar = next((m.metavar for m in metadata if getattr(m, "metavar", None)), name.upper())
+            metavar = next(
+                (m.metavar for m in metadata if getattr(m, "metavar", None)), name.upper()
+            )
         yield Option(inside, named, hint, default, texts.get(name, ""), metavar)
 
 
@@ -136,7 +138,9 @@ def describe_type(hint: Any) -> str:
         return f"one of {', '.join(str(a) for a in get_args(hint))}"
     if get_origin(hint) in (tuple, list):
         inner = [a for a in get_args(hint) if a is not Ellipsis]
-        count = "" if Ellipsis in get_args(hint) or get_origin(hint) is list else f" of {len(inner)}"
+        count = (
+            "" if Ellipsis in get_args(hint) or get_origin(hint) is list else f" of {len(inner)}"
+        )
         return f"a list{count} ({describe_type(inner[0])})" if inner else "a list"
     names = {bool: "true or false", int: "a whole number", float: "a number"}
     return names.get(hint, "a string")

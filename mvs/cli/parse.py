@@ -112,7 +112,7 @@ def bare(kind: type) -> Any:
     """A dataclass's defaults without what has to be given, which no constructor would take."""
     import tyro
 
-    instance = object.__new__(kind)
+    instance: Any = object.__new__(kind)
     for field in fields(kind):
         value = field.default
         if field.default_factory is not MISSING:

@@ -1,7 +1,7 @@
 """Progress bars, tables, warnings, files written; and all of it as JSON where that is asked for.
 
 Under ``--json`` a ``Document`` gathers what a command finds, and the command's text goes to stderr:
-commands say what they found with ``results``, and print as always.
+commands say what they found with ``deliver``, and print as always.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def for_gathering(options: Any) -> Any:
     return replace(options, quiet=False)
 
 
-def results(found: Mapping[str, Any]) -> None:
+def deliver(found: Mapping[str, Any]) -> None:
     """Say what was found, for ``--json``; prints nothing."""
     for document in _documents:
         document.results.update(found)
