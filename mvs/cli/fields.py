@@ -141,7 +141,7 @@ def describe_type(hint: Any) -> str:
         count = (
             "" if Ellipsis in get_args(hint) or get_origin(hint) is list else f" of {len(inner)}"
         )
-        return f"a list{count} ({describe_type(inner[0])})" if inner else "a list"
+        return f"a list{count}, each {describe_type(inner[0])}" if inner else "a list"
     names = {bool: "true or false", int: "a whole number", float: "a number"}
     return names.get(hint, "a string")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ _BOX_TITLES = (
     r"^(Invalid choice|Parsing error|Value error|Missing argument|Unrecognized options|"
     r"Required options) "
 )
+# What the parser says where the options' own checks fail.
+_DO_NOT_GO = "Error parsing "
 
 
 class Common(NamedTuple):
@@ -140,13 +143,15 @@ def call_tyro(name: str, kind: type, words: Sequence[str], default: Any) -> Any:
         if stop.code in (0, None):
             raise Stop from None
     line = _what_is_wrong(name, default or kind, words, complaints.getvalue())
+    if line.startswith(_DO_NOT_GO):
+        raise ValueError(line.removeprefix(_DO_NOT_GO).removeprefix("Options: "))
     raise Stop(f"{line}; mvs {name} --help lists the options")
 
 
 def _what_is_wrong(name: str, options: Any, words: Sequence[str], complaint: str) -> str:
     import tyro
 
-    from mvs.cli.fields import list_options
+    from mvs.cli.fields import describe_type, list_options
 
     known = list_options(options)
     flags = [flag for option in known for flag in option.flags]
@@ -157,6 +162,10 @@ def _what_is_wrong(name: str, options: Any, words: Sequence[str], complaint: str
                 return f"mvs {name} has no --json FILE; --json alone prints to stdout"
             return f"mvs {name} has no option {flag}{suggestion(flag, flags)}"
     text = _plain(complaint)
+    if text.startswith(f"{_DO_NOT_GO}--"):
+        flag = text.removeprefix(_DO_NOT_GO).partition(":")[0]
+        hint = next((option.hint for option in known if option.flag == flag), str)
+        return f"{flag} must be {describe_type(hint)}, got {_value_of(flag, words)!r}"
     if text.startswith("Missing from"):
         missing = (MISSING, tyro.MISSING)
         required = [o.metavar or o.flag for o in known if any(o.default is m for m in missing)]
@@ -165,6 +174,16 @@ def _what_is_wrong(name: str, options: Any, words: Sequence[str], complaint: str
     if text.startswith("Unrecognized options: "):
         return f"unexpected {text.partition(': ')[2].partition(';')[0]}"
     return text
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str:
+    """What the words give for a flag."""
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name.replace("_", "-") == flag:
+            after = itertools.takewhile(lambda w: not w.startswith("--"), words[place + 1 :])
+            return value or " ".join(after)
+    return ""
 
 
 def _plain(complaint: str) -> str:
@@ -179,7 +198,7 @@ def _plain(complaint: str) -> str:
 
 def _in_order(choices: re.Match[str]) -> str:
     """Choices; sorted where the argument is optional, as tyro then takes them from a set."""
-    names = [word.strip(" '") for word in choices[1].split(",")]
+    names = [word.strip(" '") for word in choices[1].split(",") if word.strip()]
     if "None" in names:
         names = sorted(name for name in names if name != "None")
     return f"one of {', '.join(names)}"
