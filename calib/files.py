@@ -9,6 +9,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+# Those who want to know which files are written, the last one the innermost.
+_notes: list[set[Path]] = []
+
+
+@contextmanager
+def noting_files() -> Iterator[None]:
+    """Note the files that are written meanwhile, for ``noted_files``."""
+    _notes.append(set())
+    try:
+        yield
+    finally:
+        _notes.pop()
+
+
+def note_file(path: Path) -> None:
+    """Note a file that was written; ``replacing`` does so by itself."""
+    for notes in _notes:
+        notes.add(path)
+
+
+def noted_files() -> list[Path]:
+    """Files noted since the innermost ``noting_files`` began and not removed again, by name."""
+    return sorted(path for path in _notes[-1] if path.exists()) if _notes else []
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -37,5 +61,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        note_file(path)
     finally:
         temporary.unlink(missing_ok=True)

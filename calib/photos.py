@@ -19,7 +19,7 @@ from calib.camera import Camera
 from calib.cameras_json import write_json_file
 from calib.capture import Capture, CaptureError, View
 from calib.colmap import write_colmap
-from calib.files import replacing
+from calib.files import note_file, replacing
 from calib.photo_features import (
     MAX_EXHAUSTIVE,
     FeatureOptions,
@@ -253,6 +253,7 @@ def _place(source: Path, target: Path, how: str) -> None:
     if how == "link":
         target.unlink(missing_ok=True)
         target.symlink_to(source.absolute())
+        note_file(target)
         return
     with source.open("rb") as read, replacing(target) as write:
         shutil.copyfileobj(read, write)

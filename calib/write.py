@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.capture import Capture, CaptureError, View
-from calib.files import replacing
+from calib.files import note_file, replacing
 from calib.formats import FORMATS, UNIT_FILE, has_cameras
 
 PICTURES = ("copy", "link", "none")
@@ -173,3 +173,4 @@ def _place(source: Path, target: Path, link: bool) -> None:
         target.symlink_to(source.resolve())
     else:
         shutil.copyfile(source, target)
+    note_file(target)

@@ -128,11 +128,35 @@ def prepare_output(output: Path) -> None:
 
 
 def peak_memory_mb() -> float:
-    """Most memory this process has held."""
-    import resource
-
+    """Most memory this process has held, MiB; 0 on systems that do not say."""
+    try:
+        import resource
+    except ImportError:
+        return _peak_memory_of_windows_mb()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
+def _peak_memory_of_windows_mb() -> float:
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        # PROCESS_MEMORY_COUNTERS of psapi.h; the peak is the third.
+        _fields_ = (
+            *(("size", ctypes.c_uint32), ("faults", ctypes.c_uint32)),
+            *((f"bytes_{k}", ctypes.c_size_t) for k in range(8)),
+        )
+
+    library = getattr(ctypes, "WinDLL", None)
+    if library is None:
+        return 0.0
+    kernel = library("kernel32")
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    ask = kernel.K32GetProcessMemoryInfo
+    ask.argtypes = (ctypes.c_void_p, ctypes.POINTER(Counters), ctypes.c_uint32)
+    counters = Counters(size=ctypes.sizeof(Counters))
+    is_known = ask(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
+    return counters.bytes_0 / (1 << 20) if is_known else 0.0
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from calib.files import note_file
 from mvs.canonical.draw import write_picture
 from mvs.canonical.layouts import Layout
 from mvs.canonical.mark_files import (
@@ -111,4 +112,5 @@ def write_video(output: Path, frames: Iterable[tuple[str, ByteArray]], fps: floa
             writer.release()
             path.chmod(0o644)
             files = [path.replace(output / "overlay.mp4")]
+            note_file(files[0])
     return files

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from calib.adjust import AdjustOptions
 from mvs.cli.source import SourceOptions
@@ -40,12 +40,13 @@ def run(options: Options) -> None:
     """Run the command."""
     from calib.adjust import adjust_cameras, adjusted_capture
     from calib.write import check_vacant, write_capture
-    from mvs.cli.show import warn
+    from mvs.cli.show import deliver, warn
 
     check_vacant(options.output, options.pictures)
     capture = options.load_capture()
     tracks = _tracks(options, capture)
     found = adjust_cameras([view.camera for view in capture.views], tracks, options.adjust)
+    deliver(_figures(capture, found))
     if not options.quiet:
         warn(capture.warnings)
         _print(capture, found)
@@ -71,6 +72,20 @@ def _tracks(options: Options, capture: Capture) -> DoubleArray:
             views = embed_views(capture.views, embedder, stage, step)
         parts.append(feature_tracks(capture.views, views, options.features))
     return np.concatenate(parts)
+
+
+def _figures(capture: Capture, found: Adjustment) -> dict[str, Any]:
+    names = [view.name for view in capture.views]
+    return {
+        "helps": found.helps,
+        "n_fitted": found.n_fitted,
+        "n_held_out": found.n_held_out,
+        "before_px": asdict(found.before),
+        "after_px": asdict(found.after),
+        "adjusted": dict(zip(names, found.adjusted.tolist(), strict=True)),
+        "turned_deg": dict(zip(names, found.turned_deg.tolist(), strict=True)),
+        "moved": dict(zip(names, found.moved.tolist(), strict=True)),
+    }
 
 
 def _print(capture: Capture, found: Adjustment) -> None:

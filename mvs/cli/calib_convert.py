@@ -47,7 +47,7 @@ def run(options: Options) -> None:
     """
     from calib.formats import read_capture
     from calib.write import filling, undistort_capture, write_capture
-    from mvs.cli.show import counter, progress_bars, warn
+    from mvs.cli.show import counter, deliver, progress_bars, warn
 
     capture = read_capture(options.capture, options.images, options.masks, options.format)
     found, pictures = capture, "copy" if options.undistort else options.pictures
@@ -56,6 +56,8 @@ def run(options: Options) -> None:
             step = counter(progress, "undistort", len(capture.views))
             found, pictures = undistort_capture(options.output, capture, step), "none"
         file = write_capture(options.output, found, options.to, pictures)
+    cameras = {"file": file, "cameras": len(found.views)}
+    deliver(cameras | {"from": capture.source, "from_format": capture.format})
     if not options.quiet:
         warn(capture.warnings)
         print(f"{file}: {len(found.views)} cameras, from {capture.source} ({capture.format})")

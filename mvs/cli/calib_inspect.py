@@ -24,7 +24,7 @@ class Options:
         format: of the camera file, if it shall not be found out.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks (<image name>.png, 0 is ignored), if not masks/ in the capture.
-        json: file to write everything to.
+        json: file to write everything to; without a name, everything is printed.
         picture: PNG to draw: cameras, coverage, thumbnails.
         threads: threads to use; the result does not depend on it.
         quiet: print nothing but errors.
@@ -49,7 +49,7 @@ def run(options: Options) -> None:
     from calib.inspection.compare import InspectOptions
     from calib.inspection.draw import check_picture_path, write_picture
     from calib.inspection.inspect import inspect_capture
-    from mvs.cli.show import counter, plain_json, progress_bars
+    from mvs.cli.show import counter, deliver, plain_json, progress_bars
 
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
@@ -60,6 +60,7 @@ def run(options: Options) -> None:
     with progress_bars(options.quiet) as progress:
         step = counter(progress, "inspect", len(capture.views))
         inspection = inspect_capture(capture, InspectOptions(threads=options.threads), step)
+    deliver(inspection.as_dict())
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_json_file(options.json, plain_json(inspection.as_dict()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -53,7 +53,7 @@ def run(options: Options) -> None:
     from calib.photo_features import FeatureOptions
     from calib.photo_mapping import LensOptions
     from calib.photos import PhotosOptions, calibrate_photos
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import deliver, progress_bars
 
     how = PhotosOptions(
         options.images,
@@ -65,6 +65,7 @@ def run(options: Options) -> None:
     )
     with progress_bars(options.quiet) as progress:
         verdict = calibrate_photos(options.photos, options.output, how, progress)
+    deliver(asdict(verdict))
     if not options.quiet:
         _print(verdict)
 

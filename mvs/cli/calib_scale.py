@@ -60,7 +60,7 @@ def run(options: Options) -> None:
     """Run the command."""
     from calib.scale import UNIT_MM, Similarity
     from calib.write import check_vacant, write_capture
-    from mvs.cli.show import warn
+    from mvs.cli.show import deliver, warn
 
     method = _method(options)
     check_vacant(options.output, options.pictures)
@@ -72,6 +72,7 @@ def run(options: Options) -> None:
     notes = {"from": method, "scale": to_unit.scale} | found.notes
     scaled = to_unit.capture(capture, unit)
     write_capture(options.output, scaled, "colmap", options.pictures, notes)
+    deliver(notes | {"unit": unit, "unit_before": capture.unit, "notes": found.lines})
     if not options.quiet:
         warn(capture.warnings)
         was = "" if capture.unit is None else f" (it said {capture.unit})"

@@ -37,6 +37,7 @@ def run(options: Options) -> None:
 
     from mvs.canonical.correspond import correspond, correspond_through, write_correspondence
     from mvs.canonical.scan import read_scan
+    from mvs.cli.show import deliver
     from mvs.record import prepare_output
 
     if options.output.suffix != ".npz":
@@ -52,8 +53,9 @@ def run(options: Options) -> None:
     else:
         found = correspond(first, second, options)
     write_correspondence(options.output, found)
+    there = found.face >= 0
+    gap = float(np.median(found.distance[there])) if there.any() else np.nan
+    deliver({"vertices": len(there), "found": int(there.sum()), "median_distance": gap})
     if not options.quiet:
-        there = found.face >= 0
-        gap = np.median(found.distance[there]) if there.any() else np.nan
         sys.stdout.write(f"vertices {len(there)}\nfound {int(there.sum())}\n")
         sys.stdout.write(f"median distance in the cube {gap:.5f}\n")

@@ -49,7 +49,7 @@ def run(options: Options) -> None:
     from mvs.canonical.decal import paint_as_taken, paint_vertices
     from mvs.canonical.draw import write_picture
     from mvs.canonical.meshes import is_mesh, read_cube_mesh
-    from mvs.cli.show import progress_bars, warn
+    from mvs.cli.show import list_files, progress_bars, warn
     from mvs.record import prepare_output
 
     texture = _texture(options)
@@ -60,6 +60,7 @@ def run(options: Options) -> None:
             raise ValueError(f"{options.capture}: nothing of the mesh is painted; {_REMEDY}")
         prepare_output(options.output)
         mesh.write(options.output / "decal.ply", colors)
+        list_files(options.quiet)
         return
     prepare_output(options.output)
     plain = []
@@ -72,6 +73,7 @@ def run(options: Options) -> None:
     if plain and not options.quiet:
         some = ", ".join(plain[:5]) + (" ..." if len(plain) > 5 else "")
         warn([f"{options.capture}: nothing is painted in {some}; {_REMEDY}"])
+    list_files(options.quiet)
 
 
 def _texture(options: Options) -> Decal | AtlasTexture:

@@ -44,7 +44,7 @@ def run(options: Options) -> None:
     )
     from mvs.canonical.mesh_places import find_on_mesh, read_surface
     from mvs.canonical.meshes import is_mesh
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import list_files, progress_bars
     from mvs.record import prepare_output
 
     layout = load_layout(options.layout)
@@ -57,8 +57,10 @@ def run(options: Options) -> None:
         mesh = read_surface(options.capture)
         prepare_output(options.output)
         write_mesh_marks(files, layout, find_on_mesh(mesh, layout))
+        list_files(options.quiet)
         return
     prepare_output(options.output)
     with progress_bars(options.quiet) as progress:
         pictures = tuple(options.mapped_pictures(progress))
     write_marks(files, layout, pictures, mark_pictures(pictures, layout), options.unit())
+    list_files(options.quiet)

@@ -41,7 +41,7 @@ def run(options: Options) -> None:
     """Run the command."""
     from mvs.canonical.mark_output import MarkFiles, mark_pictures, taken_to_pinhole, write_marks
     from mvs.canonical.query import collect_marked, query_layout
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import list_files, progress_bars
     from mvs.record import prepare_output
 
     marked = collect_marked(options.points, options.point)
@@ -57,3 +57,4 @@ def run(options: Options) -> None:
     layout = query_layout(clicked.cube_map, marked, options.image)
     files = MarkFiles(options.output, options.formats, options.overlay, "query")
     write_marks(files, layout, pictures, mark_pictures(pictures, layout), options.unit())
+    list_files(options.quiet)

@@ -45,7 +45,7 @@ def run(options: Options) -> None:
     from mvs.canonical.scan import read_scan
     from mvs.canonical.template import load_template, read_template
     from mvs.canonical.wrapped import registration_report, write_registration
-    from mvs.cli.show import counter, plain_json, progress_bars
+    from mvs.cli.show import counter, deliver, plain_json, progress_bars
     from mvs.evaluation.registration import registration_figures
     from mvs.record import prepare_output
 
@@ -73,6 +73,7 @@ def run(options: Options) -> None:
     if options.truth is not None and mm is not None:
         report["truth"] = registration_figures(wrapped, options.truth, mm)
     write_registration(options.output, wrapped, plain_json(report))
+    deliver(report)
     if not options.quiet:
         _print(report)
 

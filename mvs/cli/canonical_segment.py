@@ -39,7 +39,7 @@ def run(options: Options) -> None:
     from mvs.canonical.meshes import is_mesh, read_cube_mesh
     from mvs.canonical.segment_files import write_labels, write_mesh_labels, write_picture_labels
     from mvs.canonical.segments import load_regions, shipped_regions
-    from mvs.cli.show import progress_bars
+    from mvs.cli.show import list_files, progress_bars
     from mvs.record import prepare_output
 
     if options.regions is None:
@@ -55,3 +55,4 @@ def run(options: Options) -> None:
             for picture in options.mapped_pictures(progress):
                 write_picture_labels(picture, regions, options.output, options.segment)
     write_labels(regions, options.output)
+    list_files(options.quiet)

@@ -39,6 +39,7 @@ def run(options: Options) -> None:
     from mvs.canonical.draw import draw_atlas, draw_template, write_picture
     from mvs.canonical.layouts import load_layout
     from mvs.canonical.segments import load_regions, shipped_regions
+    from mvs.cli.show import list_files
     from mvs.record import prepare_output
 
     if options.max_pictures < 1:
@@ -51,6 +52,7 @@ def run(options: Options) -> None:
     write_picture(options.output / "atlas.png", draw_atlas(regions, layout))
     if options.source is not None:
         _draw_source(options, options.source)
+    list_files(options.quiet)
 
 
 def _draw_source(options: Options, source: Path) -> None:

@@ -39,6 +39,7 @@ def run(options: Options) -> None:
     """Run the command."""
     from mvs.canonical.meshes import is_mesh
     from mvs.canonical.texture import texture_of_mesh, write_texture
+    from mvs.cli.show import list_files
     from mvs.record import prepare_output
 
     gathered = options.texture
@@ -52,6 +53,7 @@ def run(options: Options) -> None:
         texture = _of_maps(options, gathered)
     prepare_output(options.output)
     write_texture(options.output, texture)
+    list_files(options.quiet)
 
 
 def _of_views(options: Options, mesh: Path, gathered: TextureOptions) -> Texture:

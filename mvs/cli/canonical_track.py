@@ -55,7 +55,7 @@ def run(options: Options) -> None:
 
     from mvs.canonical.track import TrackOptions, track_places
     from mvs.canonical.track_output import embed_frames, write_overlay, write_tracks
-    from mvs.cli.show import counter, progress_bars
+    from mvs.cli.show import counter, list_files, progress_bars
     from mvs.errors import ReconstructionError
     from mvs.record import prepare_output
     from mvs.tracks.pictures import estimate_length, read_pictures
@@ -86,6 +86,7 @@ def run(options: Options) -> None:
     if options.overlay:
         frames = read_pictures(options.capture, options.every)
         write_overlay(options.output, frames, tracks, options.fps)
+    list_files(options.quiet)
 
 
 def _layout(options: Options, embedder: Embedder) -> Layout:

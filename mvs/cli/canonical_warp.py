@@ -42,13 +42,15 @@ def run(options: Options) -> None:
     import numpy as np
 
     from mvs.canonical.warp_files import write_warp
+    from mvs.cli.show import deliver
     from mvs.record import prepare_output
 
     first, second = _pictures(options)
     prepare_output(options.output)
     flow = write_warp(first, second, options.output, options.warp)
+    away = float(np.median(flow.roundtrip[flow.valid]))
+    deliver({"pixels": int(flow.valid.sum()), "there_and_back_px": away})
     if not options.quiet:
-        away = float(np.median(flow.roundtrip[flow.valid]))
         sys.stdout.write(f"warped {flow.valid.sum()} pixels, there and back {away:.2f} px\n")
 
 

@@ -11,7 +11,7 @@ class Options:
     """Print versions and processor, and try each part on something whose answer is known.
 
     Attributes:
-        json: also write it all to this file.
+        json: also write it all to this file; without a name, print it.
     """
 
     json: Path | None = None
@@ -21,6 +21,7 @@ def run(options: Options) -> int:
     """Run the command; 1 where a part does not work."""
     from dataclasses import asdict
 
+    from mvs.cli.show import deliver
     from mvs.evaluation.doctor import describe_libraries, describe_machine, run_checks
     from mvs.record import write_json
 
@@ -34,7 +35,9 @@ def run(options: Options) -> int:
         print(f"{'ok    ' if check.is_well else 'FAILED'}  {check.name:<28}{check.seconds:6.1f} s")
         if check.reason:
             print(f"        {check.reason}")
+    tried = [asdict(check) for check in checks]
+    found = {"machine": machine, "libraries": libraries, "checks": tried}
+    deliver(found)
     if options.json is not None:
-        found = [asdict(check) for check in checks]
-        write_json(options.json, {"machine": machine, "libraries": libraries, "checks": found})
+        write_json(options.json, found)
     return 0 if all(check.is_well for check in checks) else 1

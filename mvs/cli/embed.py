@@ -15,7 +15,7 @@ class Options(SourceOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.canonical.pictures import map_capture
-    from mvs.cli.show import counter, progress_bars, warn
+    from mvs.cli.show import counter, list_files, progress_bars, warn
     from mvs.network.precomputed import write_cube_map
     from mvs.record import prepare_output
 
@@ -30,3 +30,4 @@ def run(options: Options) -> None:
             step()
     if not options.quiet:
         warn(warnings)
+        list_files()

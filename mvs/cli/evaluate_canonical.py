@@ -21,7 +21,7 @@ class Options(PictureOptions):
     Attributes:
         capture: capture folder, or folder of a rendered sequence (frames/ and truth.json).
         few: names of the views that few views are tried with.
-        json: file to write the figures to.
+        json: file to write the figures to; without a name, they are printed.
     """
 
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
@@ -31,14 +31,15 @@ class Options(PictureOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import plain_json
+    from mvs.cli.show import deliver, plain_json
     from mvs.record import write_json
 
     is_sequence = (options.capture / "truth.json").is_file()
     figures = _run_sequence(options) if is_sequence else _run_capture(options)
+    figures = {"source": str(options.capture), "embedder": options.embedder} | figures
+    deliver(figures)
     if options.json is not None:
-        head = {"source": str(options.capture), "embedder": options.embedder}
-        write_json(options.json, plain_json(head | figures))
+        write_json(options.json, plain_json(figures))
 
 
 def _run_capture(options: Options) -> dict[str, Any]:

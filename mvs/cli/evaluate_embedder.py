@@ -31,7 +31,7 @@ class Options(EmbedderOptions):
             hair_hat, torso; or finer: face_front, ear, scalp, neck.
         other: capture with ground truth of another person, to find the same places on.
         sheet: picture (.png or .jpg) to draw what the embedder sees to.
-        json: file to write the figures to.
+        json: file to write the figures to; without a name, they are printed.
     """
 
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
@@ -43,7 +43,7 @@ class Options(EmbedderOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import plain_json
+    from mvs.cli.show import deliver, plain_json
     from mvs.evaluation.embedder import EmbedderEvaluationOptions
     from mvs.evaluation.sheet import check_sheet_path
     from mvs.record import write_json
@@ -55,9 +55,10 @@ def run(options: Options) -> None:
         figures = _run_photos(options)
     else:
         figures = _run_capture(options, measured)
+    figures = {"source": str(options.capture), "embedder": options.embedder} | figures
+    deliver(figures)
     if options.json is not None:
-        head = {"source": str(options.capture), "embedder": options.embedder}
-        write_json(options.json, plain_json(head | figures))
+        write_json(options.json, plain_json(figures))
 
 
 def _holds_photos(path: Path) -> bool:

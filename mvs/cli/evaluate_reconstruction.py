@@ -26,7 +26,7 @@ class Options:
         thresholds: for precision, recall and F, millimetres.
         parts: of the truth that are asked for.
         unit: of the capture's world; what the capture says if not given, else m.
-        json: file to write the figures to.
+        json: file to write the figures to; without a name, they are printed.
         images: folder of the pictures, if not images/ in the capture.
         masks: folder of the masks, if not masks/ in the capture.
         quiet: print no table.
@@ -46,7 +46,7 @@ class Options:
 def run(options: Options) -> None:
     """Run the command."""
     from calib.formats import read_capture
-    from mvs.cli.show import plain_json, warn
+    from mvs.cli.show import deliver, plain_json, warn
     from mvs.evaluation.reconstruction import evaluate
     from mvs.record import write_json
 
@@ -55,8 +55,10 @@ def run(options: Options) -> None:
     unit = options.unit or capture.unit or "m"
     measured = EvaluationOptions(options.parts, options.thresholds, unit)
     evaluations = evaluate(capture, results, measured)
+    figures = {name: asdict(e) for name, e in evaluations.items()}
+    deliver(figures)
     if options.json is not None:
-        write_json(options.json, {name: plain_json(asdict(e)) for name, e in evaluations.items()})
+        write_json(options.json, plain_json(figures))
     if not options.quiet:
         warn(capture.warnings)
         _print(evaluations)

@@ -20,7 +20,7 @@ class Options(EmbedderOptions):
         other: capture with ground truth of another person, on which the first one's landmarks are
             looked up.
         angles: between the views of a pair, degrees.
-        json: file to write the figures to.
+        json: file to write the figures to; without a name, they are printed.
     """
 
     other: Path | None = None
@@ -31,7 +31,7 @@ class Options(EmbedderOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from calib.formats import read_capture
-    from mvs.cli.show import counter, plain_json, progress_bars
+    from mvs.cli.show import counter, deliver, plain_json, progress_bars
     from mvs.evaluation.follow import embed_unmasked
     from mvs.evaluation.truth import Truth
     from mvs.evaluation.warp import (
@@ -64,6 +64,7 @@ def run(options: Options) -> None:
     if options.other is not None:
         queries = landmark_queries((truths[0], embedded[0]), (truths[1], embedded[1]))
         figures["landmarks_of_the_other"] = asdict(queries)
+    deliver(figures)
     if options.json is not None:
         write_json(options.json, plain_json(figures))
     if not options.quiet:

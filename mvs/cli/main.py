@@ -1,18 +1,25 @@
 """The command ``mvs``: finds the command that is meant and runs it.
 
 A command is a module with a frozen dataclass ``Options`` and ``run(options)``; where defaults
-depend on what is given, also ``defaults(arguments)``. Modules are imported only when they are
-meant, so that ``mvs --help`` answers at once.
+depend on what is given, also ``defaults(arguments)``; where its words are not its own options,
+``run_words(words, config)`` instead. Modules are imported only when they are meant, so that
+``mvs --help`` answers at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import io
-import re
+import json
+import os
 import sys
+import traceback
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from mvs.cli.guide import command_epilog, usage
+from mvs.cli.parse import Common, Stop, parse, split_common
+from mvs.cli.spelling import suggestion
 
 
 class Command(NamedTuple):
@@ -105,17 +112,25 @@ COMMANDS = {
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),
     "doctor": Command("mvs.cli.doctor", "whether this machine can do what headmvs asks of it"),
+    "config show": Command("mvs.cli.config_show", "print a command's options as a TOML file"),
+    "completion": Command("mvs.cli.completion", "print a script that completes mvs in your shell"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
 }
 
-_BOX_TITLES = r"^(Invalid choice|Parsing error|Value error|Unrecognized options|Required options) "
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; ends the process with its exit code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read along has gone: nothing is left to say, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _FAILED
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -125,92 +140,125 @@ def run(arguments: list[str]) -> int:
         arguments: words after ``mvs``.
 
     Returns:
-        0 on success, 2 for bad input (one line on stderr says what), 130 when interrupted.
+        0 on success; 1 where something failed that was not the input's fault; 2 for bad input, for
+        which one line on stderr says what; 130 when interrupted.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        sys.stdout.write(usage())
-        return 0 if arguments else _BAD_INPUT
-    if arguments[0] == "--version":
-        import importlib.metadata
-
-        sys.stdout.write(f"headmvs {importlib.metadata.version('headmvs')}\n")
-        return 0
-    name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in COMMANDS), None)
-    if name is None:
-        return _group_help(arguments)
     try:
-        return _run_command(name, arguments[len(name.split()) :])
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", _INTERRUPTED)
-    except BrokenPipeError:
-        return _FAILED
+        common = split_common(arguments)
+    except ValueError as error:
+        return _complain(str(error), _BAD_INPUT)
+    words = common.words
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage(_summaries()))
+        return 0 if words else _BAD_INPUT
+    if words[0] == "--version":
+        sys.stdout.write(f"headmvs {_version()}\n")
+        return 0
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in COMMANDS), None)
+    if name is None:
+        return _group_help(words)
+    common = common._replace(words=words[len(name.split()) :])
+    is_for_people = not common.json or not {"-h", "--help"}.isdisjoint(common.words)
+    outcome = _run_safely(name, common) if is_for_people else _run_for_machines(name, common)
+    return _complain(*outcome) if outcome.line else outcome.code
 
 
-def usage(group: str = "") -> str:
-    """The list of commands, or of those of one group."""
-    lines = ["usage: mvs COMMAND ...    (mvs COMMAND --help says more)", ""]
-    shown = {name: c for name, c in COMMANDS.items() if name.startswith(group)}
-    lines += [f"  {name:<26}{command.summary}" for name, command in shown.items()]
-    return "\n".join(lines) + "\n"
+def _version() -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("headmvs")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
-def _group_help(arguments: list[str]) -> int:
-    word = arguments[0]
+def _summaries() -> dict[str, str]:
+    return {name: command.summary for name, command in COMMANDS.items()}
+
+
+def _group_help(words: list[str]) -> int:
+    word = words[0]
     if any(name.startswith(f"{word} ") for name in COMMANDS):
-        if len(arguments) == 1 or arguments[1] in ("-h", "--help"):
-            sys.stdout.write(usage(f"{word} "))
-            return 0 if len(arguments) > 1 else _BAD_INPUT
-        word = " ".join(arguments[:2])
-    return _complain(f"no command {word!r}; mvs --help lists them", _BAD_INPUT)
+        if len(words) == 1 or words[1] in ("-h", "--help"):
+            sys.stdout.write(usage(_summaries(), word))
+            return 0 if len(words) > 1 else _BAD_INPUT
+        word = " ".join(words[:2])
+    near = suggestion(word, [*COMMANDS, *(name.split()[0] for name in COMMANDS)])
+    near = near or next((f"; did you mean {n}?" for n in COMMANDS if n.endswith(f" {word}")), "")
+    return _complain(f"no command {word!r}{near or '; mvs --help lists them'}", _BAD_INPUT)
 
 
-def _run_command(name: str, arguments: list[str]) -> int:
+class _Outcome(NamedTuple):
+    """How a command ended; the line says what went wrong."""
+
+    line: str
+    code: int
+
+
+def _run_for_machines(name: str, common: Common) -> _Outcome:
+    """Run a command with nothing but one JSON document on stdout."""
+    from calib.files import noted_files, noting_files
+    from mvs.cli.show import Aside, gathering
+
+    with gathering() as document, noting_files():
+        with contextlib.redirect_stdout(Aside(document)):
+            outcome = _run_safely(name, common)
+        found = document.as_dict(name, noted_files())
+    found["exit_code"] = outcome.code
+    if outcome.line:
+        found["error"] = outcome.line
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return outcome
+
+
+def _run_safely(name: str, common: Common) -> _Outcome:
+    """Run a command; whatever goes wrong is a line and an exit code."""
     from calib.capture import CaptureError
     from mvs.errors import ReconstructionError
 
+    try:
+        return _Outcome("", _run_command(name, common))
+    except Stop as stop:
+        return _Outcome(stop.line, _BAD_INPUT if stop.line else 0)
+    except KeyboardInterrupt:
+        return _Outcome("interrupted; what was finished is kept", _INTERRUPTED)
+    except BrokenPipeError:
+        return _Outcome("", _FAILED)
+    except Exception as error:  # noqa: BLE001 - a line for whatever it is
+        if common.debug:
+            traceback.print_exc()
+        if isinstance(error, (CaptureError, ReconstructionError, ValueError)):
+            return _Outcome(" ".join(str(error).split()), _BAD_INPUT)
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            return _Outcome(f"{where}{error.strerror or error}", _BAD_INPUT)
+        return _Outcome(_describe_bug(error), _FAILED)
+
+
+def _describe_bug(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; give fewer or smaller pictures, or a lower --quality"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{what} ({where}); this is a bug: please report what --debug prints"
+
+
+def _run_command(name: str, common: Common) -> int:
+    from calib.files import noting_files
+    from mvs.cli.show import for_gathering
+
     module: Any = importlib.import_module(COMMANDS[name].module)
+    if hasattr(module, "run_words"):
+        return int(module.run_words(common.words, common.config) or 0)
     try:
-        options = _parse(name, module, arguments)
-        if isinstance(options, int):
-            return options
-        code = module.run(options)
-    except (CaptureError, ReconstructionError, ValueError) as error:
-        return _complain(" ".join(str(error).split()), _BAD_INPUT)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}", _BAD_INPUT)
-    return int(code or 0)
-
-
-def _parse(name: str, module: Any, arguments: list[str]) -> Any:
-    """The options, or the exit code where parsing ends the run."""
-    import tyro
-
-    complaints = io.StringIO()
-    default = module.defaults(arguments) if hasattr(module, "defaults") else None
-    try:
-        with contextlib.redirect_stderr(complaints):
-            return tyro.cli(module.Options, args=arguments, default=default, prog=f"mvs {name}")
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            return 0
-        text = re.sub(r"[^\x20-\x7e\n]", " ", complaints.getvalue())
-        words = " ".join(re.sub(r"-{3,}", " ", text).split())
-        words = words.partition(" For full helptext")[0]
-        words = re.sub(_BOX_TITLES, "", words)
-        words = re.sub(r"one of \((.*?)\)", _in_order, words)
-        words = re.sub(r" Perhaps you meant: (\S+).*", r"; perhaps \1", words)
-        return _complain(f"{words}; mvs {name} --help lists the options", _BAD_INPUT)
-
-
-def _in_order(choices: re.Match[str]) -> str:
-    """Choices; sorted where the argument is optional, as tyro then takes them from a set."""
-    names = [word.strip(" '") for word in choices[1].split(",")]
-    if "None" in names:
-        names = sorted(name for name in names if name != "None")
-    return f"one of {', '.join(names)}"
+        options = parse(name, module, common.words, common.config, list(COMMANDS))
+    except Stop as stop:
+        if not stop.line:
+            sys.stdout.write(command_epilog(name))
+        raise
+    with noting_files():
+        return int(module.run(for_gathering(options)) or 0)
 
 
 def _complain(line: str, code: int) -> int:

@@ -90,7 +90,7 @@ def defaults(arguments: list[str]) -> Options:
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import progress_bars, warn
+    from mvs.cli.show import deliver, progress_bars, warn
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
@@ -119,6 +119,8 @@ def run(options: Options) -> None:
         textured = done.warnings
     if options.report:
         report.files.append(write_report(capture, options.output, textured))
+    counted = ("seconds", "cpu_seconds", "stage_peak_mb", "peak_mb", "counts")
+    deliver({name: getattr(report, name) for name in counted})
     if not options.quiet:
         warn(report.warnings)
         _print(report, options.verbose)

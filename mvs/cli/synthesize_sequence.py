@@ -16,10 +16,11 @@ class Options(SequenceOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import counter, progress_bars
+    from mvs.cli.show import counter, list_files, progress_bars
     from mvs.record import prepare_output
     from mvs.synthetic.sequence import write_sequence
 
     prepare_output(options.output)
     with progress_bars(options.quiet) as progress:
         write_sequence(options, counter(progress, "render", options.n_frames))
+    list_files(options.quiet)

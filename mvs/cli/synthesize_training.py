@@ -26,7 +26,8 @@ def run(options: Options) -> None:
     import cv2
     import numpy as np
 
-    from mvs.cli.show import progress_bars
+    from calib.files import note_file
+    from mvs.cli.show import list_files, progress_bars
     from mvs.synthetic.dataset import contact_sheet, shard_path, write_dataset
 
     sheet = options.contact_sheet
@@ -34,9 +35,13 @@ def run(options: Options) -> None:
         raise ValueError(f"{sheet}: give a name that ends in .png or .jpg in a folder that exists")
     with progress_bars(options.quiet) as progress:
         progress("render", 0, options.n_shards)
-        for _ in write_dataset(options):
+        for shard in write_dataset(options):
+            # Written by another process.
+            note_file(shard)
             done = sum(shard_path(options.output, k).exists() for k in range(options.n_shards))
             progress("render", done, options.n_shards)
     if sheet is not None:
         records = np.load(shard_path(options.output, 0), mmap_mode="r")[:36]
         cv2.imwrite(str(sheet), contact_sheet(records, 12)[..., ::-1])
+        note_file(sheet)
+    list_files(options.quiet)

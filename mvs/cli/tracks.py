@@ -31,7 +31,7 @@ class Options(TracksOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import counter, progress_bars
+    from mvs.cli.show import counter, deliver, progress_bars
     from mvs.network.embedders import load_embedder
     from mvs.record import prepare_output
     from mvs.tracks.make import count_pictures, write_tracks
@@ -48,6 +48,7 @@ def run(options: Options) -> None:
         report = write_tracks(options.source, embedder, options, step)
     if options.overlay is not None:
         write_overlay(options.overlay, draw_overlay(read_pairs(options.output), 6))
+    deliver(report.summary())
     if not options.quiet:
         for name, value in report.summary().items():
             sys.stdout.write(f"{name} {value:g}\n")

@@ -89,9 +89,13 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
+    from mvs.cli.show import deliver
     from mvs.training.loop import Trainer
 
+    reports = []
     for report in Trainer(options.resolve()).run():
+        reports.append(report)
+        deliver({"reports": reports})
         if not options.quiet:
             sys.stdout.write(json.dumps({k: round(v, 5) for k, v in report.items()}) + "\n")
             sys.stdout.flush()

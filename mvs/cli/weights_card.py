@@ -15,6 +15,9 @@ class Options:
 def run(options: Options) -> None:  # noqa: ARG001
     """Run the command."""
     import mvs.network
+    from mvs.cli.show import deliver
 
     card = Path(mvs.network.__path__[0]) / "weights" / "compact.md"
-    sys.stdout.write(card.read_text())
+    text = card.read_text(encoding="utf-8")
+    deliver({"card": text})
+    sys.stdout.write(text)

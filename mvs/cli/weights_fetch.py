@@ -28,7 +28,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import progress_bars, table
+    from mvs.cli.show import deliver, progress_bars, table
     from mvs.network.download import fetch_weights
 
     with progress_bars(options.quiet) as progress:
@@ -38,6 +38,8 @@ def run(options: Options) -> None:
             options.url,
             lambda done, total: progress("download", done, total or done),
         )
+    found = {"file": fetched.path, "size": fetched.size, "sha256": fetched.sha256}
+    deliver(found | {"licence": fetched.origin.licence, "source": fetched.origin.source})
     if not options.quiet:
         rows = [
             ("file", str(fetched.path)),

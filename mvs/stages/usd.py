@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from calib.files import note_file
 from mvs.stages.model import METRES, Model, encode_picture, linear_colors
 
 
@@ -62,6 +63,7 @@ def write_usd(path: Path, model: Model) -> list[Path]:
         for file, place in zip(files, written, strict=True):
             file.chmod(0o644)
             shutil.move(file, place)
+            note_file(place)
     return written
 
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from calib.files import replacing
+from calib.files import note_file, replacing
 from mvs.network.checkpoint import CheckpointError, load_checkpoint, load_strict, save_checkpoint
 from mvs.network.compact import KIND, CompactConfig, CompactNetwork
 from mvs.synthetic.dataset import shard_path
@@ -162,6 +162,7 @@ class Trainer:
         self._save()
         with (self.options.output / _LOG).open("a") as file:
             file.write(json.dumps(report) + "\n")
+        note_file(self.options.output / _LOG)
         return report
 
     def _show(self, board: Any, report: dict[str, float]) -> None:
