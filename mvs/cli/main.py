@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "batch": Command("mvs.cli.batch", "reconstruct every frame of a sequence, on many machines"),
     "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
     "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "calib photos": Command(
@@ -81,6 +82,9 @@ COMMANDS = {
     ),
     "synthesize sequence": Command(
         "mvs.cli.synthesize_sequence", "render a video of a turning head, with true points"
+    ),
+    "synthesize performance": Command(
+        "mvs.cli.synthesize_performance", "render a moving face before still cameras, with truth"
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"

@@ -21,7 +21,7 @@ from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
 from mvs.synthetic.backgrounds import clouds
 from mvs.synthetic.drawing import COVER, HAIR, SKIN
-from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm, load_head
+from mvs.synthetic.head import CUBE_OFFSET, CUBE_SCALE_PER_CM, Head, cube_from_cm, load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
@@ -29,7 +29,7 @@ from mvs.synthetic.scene import Person, Scene, Studio, build_scene
 from mvs.synthetic.shells import HairStyle
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
-_WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+WORLD_FROM_HEAD = 0.01 * np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _HEAD_CENTER = (0.0, 1.0, 0.5)
 _HEAD_HEIGHT_CM = 24.0
 _HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
@@ -82,7 +82,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     studio = Studio(load_head(options.head))
     person = sitter(studio, options.seed)
     scene = build_scene(studio, person, _HAIR_LEVELS)
-    shots = [_shot(options, index) for index in range(options.n_views)]
+    shots = [studio_shot(options, index) for index in range(options.n_views)]
     names = [f"{index:02d}.jpg" for index in range(options.n_views)]
     rng = np.random.default_rng((options.seed, 1))
     for folder in ("images", "masks", "gt/hair"):
@@ -92,7 +92,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
         _write_view(options.output, name, photo, rng)
         if progress is not None:
             progress()
-    cameras = [_camera(shot) for shot in shots]
+    cameras = [camera_of(shot) for shot in shots]
     points, seen = _sparse_points(scene, shots)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
@@ -153,7 +153,7 @@ def _studio_lights() -> Lights:
     return Lights(ambient, directions.astype(np.float32), colors.astype(np.float32), 1.0)
 
 
-def _shot(options: CaptureOptions, index: int) -> Shot:
+def studio_shot(options: CaptureOptions, index: int) -> Shot:
     """Cameras from right to left, in three rows: level, from above, from below."""
     arc = np.deg2rad(options.arc_deg)
     yaw = arc * (index / (options.n_views - 1) - 0.5) if options.arc_deg < 360 else 0.0
@@ -168,9 +168,10 @@ def _shot(options: CaptureOptions, index: int) -> Shot:
     return replace(shot, focal=focal, center=center, size=(options.size, options.size))
 
 
-def _camera(shot: Shot) -> Camera:
+def camera_of(shot: Shot) -> Camera:
+    """A shot's camera in the world."""
     height, width = shot.size
-    R = shot.R @ (100 * _WORLD_FROM_HEAD).T
+    R = shot.R @ (100 * WORLD_FROM_HEAD).T
     pose = np.column_stack([R, 0.01 * shot.t])
     params = np.array([shot.focal, shot.focal, *shot.center])
     return Camera("PINHOLE", width, height, params, pose)
@@ -220,7 +221,7 @@ def _sparse_points(
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
     seen = np.stack([see_points(scene, shot, body.positions[picked])[1] for shot in shots])
     kept = seen.sum(axis=0) >= 2
-    points = body.positions[picked[kept]].astype(np.float64) @ _WORLD_FROM_HEAD.T
+    points = body.positions[picked[kept]].astype(np.float64) @ WORLD_FROM_HEAD.T
     return points, [np.flatnonzero(row) for row in seen[:, kept]]
 
 
@@ -251,7 +252,7 @@ def _landmarks(
     for name, shot in zip(names, shots, strict=True):
         pixels, seen = see_points(scene, shot, positions)
         views[name] = {"uv": pixels.round(4).tolist(), "visible": seen.astype(int).tolist()}
-    world = positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    world = positions.astype(np.float64) @ WORLD_FROM_HEAD.T
     return {
         "names": "Multi-PIE 68, ICT-FaceKit order",
         "vertex": vertices.tolist(),
@@ -262,17 +263,11 @@ def _landmarks(
 
 
 def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: Person) -> None:
-    head = studio.head
-    world = scene.head.astype(np.float64) @ _WORLD_FROM_HEAD.T
-    uvw = cube_from_cm(head.template)
-    vertex: dict[str, npt.NDArray[np.generic]]
-    vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
-    vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
-    vertex["part"] = head.vertex_part.astype(np.uint8)
-    _write_mesh(options.output / "gt" / "mesh.ply", vertex, head.faces)
+    world = scene.head.astype(np.float64) @ WORLD_FROM_HEAD.T
+    write_head(options.output / "gt" / "mesh.ply", studio.head, world)
     worn = scene.layers[1]
     cloth = worn.faces[(worn.features[worn.faces, COVER] > 0).all(axis=1)]
-    positions = worn.positions.astype(np.float64) @ _WORLD_FROM_HEAD.T
+    positions = worn.positions.astype(np.float64) @ WORLD_FROM_HEAD.T
     torso = {name: positions[:, k].astype(np.float32) for k, name in enumerate("xyz")}
     _write_mesh(options.output / "gt" / "torso.ply", torso, cloth)
     info = {
@@ -283,6 +278,16 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
         "model": "ICT-FaceKit (MIT licence)",
     }
     write_json(options.output / "gt" / "info.json", info, indent=2)
+
+
+def write_head(path: Path, head: Head, world: DoubleArray) -> None:
+    """Write a head, its vertices (V, 3) in the world, as ``mvs.evaluation.truth`` reads it."""
+    uvw = cube_from_cm(head.template)
+    vertex: dict[str, npt.NDArray[np.generic]]
+    vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
+    vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
+    vertex["part"] = head.vertex_part.astype(np.uint8)
+    _write_mesh(path, vertex, head.faces)
 
 
 def write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:

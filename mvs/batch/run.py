@@ -1,0 +1,217 @@
+"""A batch from beginning to end: what is to do, who does it, what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from calib.capture import CaptureError
+from mvs.batch.clusters import ClusterOptions, open_engine
+from mvs.batch.engines import Chunk, Engine, SchedulerLostError
+from mvs.batch.frames import Frame
+from mvs.batch.jobs import Job, is_done, known_failure, note_failure
+from mvs.batch.work import RUN, Outcome, work
+from mvs.record import library_versions, prepare_output, write_json
+
+SUMMARY = "batch.json"
+# Seconds between two writings of the summary on the way.
+_SUMMARY_EVERY = 10.0
+# Seconds that a scheduler which was never seen is waited for.
+_FIRST_PATIENCE = 10.0
+
+
+@dataclass
+class Batch:
+    """What became of the frames so far.
+
+    Attributes:
+        outcomes: by the frames' names.
+        n_frames: in all.
+        engine: who works.
+        dashboard: its address, "" without.
+        seconds: since the start.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    n_frames: int = 0
+    engine: str = ""
+    dashboard: str = ""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The frames that failed, in order."""
+        return [
+            self.outcomes[n] for n in sorted(self.outcomes) if self.outcomes[n].state == "failed"
+        ]
+
+
+# Called with the batch so far whenever something is known.
+Progress = Callable[[Batch], None]
+
+
+def run_batch(
+    job: Job,
+    frames: Sequence[Frame],
+    cluster: ClusterOptions,
+    chunk: int = 1,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> Batch:
+    """Do all frames that are not done.
+
+    Args:
+        job: what they have in common.
+        frames: in order.
+        cluster: who works on them.
+        chunk: consecutive frames that one worker does one after the other.
+        retry: do again what failed before of the same pictures and settings.
+        progress: called at the start and after every chunk.
+
+    Returns:
+        What became of every frame; also in ``batch.json``.
+
+    Raises:
+        CaptureError: if the output cannot be written, or another batch is at work there.
+        ValueError: if the workers cannot be had.
+    """
+    prepare_output(job.output)
+    with _only_one(job.output):
+        _sweep(job.output)
+        batch = Batch(n_frames=len(frames))
+        recorder = _Recorder(job, batch, progress or (lambda _: None))
+        chunks = [tuple(frames[k : k + chunk]) for k in range(0, len(frames), chunk)]
+        left = [part for part in chunks if not _settle(job, part, retry, batch)]
+        recorder.note(force=True)
+        patience = _FIRST_PATIENCE
+        while left:
+            # Who has answered once is waited for.
+            with (
+                suppress(SchedulerLostError),
+                open_engine(cluster, job.threads, patience) as (engine, dashboard),
+            ):
+                batch.engine, batch.dashboard = engine.name, dashboard
+                patience = cluster.patience
+                recorder.note()
+                _work_off(engine, job, left, recorder)
+        _sweep(job.output)
+        recorder.note(force=True)
+    return batch
+
+
+class _Recorder:
+    """Keeps ``batch.json`` and the caller up to date."""
+
+    def __init__(self, job: Job, batch: Batch, progress: Progress) -> None:
+        self.batch = batch
+        self._job, self._progress = job, progress
+        self._start = time.perf_counter()
+        self._written = 0.0
+
+    def note(self, force: bool = False) -> None:
+        """Something is known."""
+        now = time.perf_counter()
+        self.batch.seconds = now - self._start
+        if force or now - self._written > _SUMMARY_EVERY:
+            write_json(self._job.output / SUMMARY, _document(self._job, self.batch))
+            self._written = now
+        self._progress(self.batch)
+
+
+def _work_off(engine: Engine, job: Job, left: list[Chunk], recorder: _Recorder) -> None:
+    """Do the chunks that are left, taking each from the list when it is done."""
+    for chunk, answer in engine.run(partial(work, job), list(left)):
+        outcomes = _give_up(job, chunk, answer) if isinstance(answer, str) else answer
+        recorder.batch.outcomes |= {outcome.frame: outcome for outcome in outcomes}
+        left.remove(chunk)
+        recorder.note()
+
+
+def _give_up(job: Job, chunk: Chunk, reason: str) -> list[Outcome]:
+    """What became of the frames of a chunk that nobody could finish."""
+    outcomes = []
+    for frame, done in zip(chunk, is_done(job, chunk), strict=True):
+        if not done:
+            note_failure(job, frame, reason)
+        outcomes.append(_earlier(job, frame, None if done else reason))
+    return outcomes
+
+
+def _settle(job: Job, chunk: Chunk, retry: bool, batch: Batch) -> bool:
+    """Whether there is nothing to do for a chunk, as all of it is done or failed before."""
+    known = []
+    for frame, done in zip(chunk, is_done(job, chunk), strict=True):
+        failure = None if done or retry or job.force else known_failure(job, frame)
+        if not done and failure is None:
+            return False
+        known.append(_earlier(job, frame, failure))
+    batch.outcomes |= {outcome.frame: outcome for outcome in known}
+    return True
+
+
+def _earlier(job: Job, frame: Frame, failure: str | None) -> Outcome:
+    """The outcome of a frame that is done already, or has failed already."""
+    if failure is not None:
+        return Outcome(frame.name, "failed", failure)
+    try:
+        record = json.loads((job.folder(frame) / RUN).read_text(encoding="utf-8"))
+        seconds, cpu = (sum(record[key].values()) for key in ("seconds", "cpu_seconds"))
+        peak, warnings = float(record["peak_memory_mb"]), tuple(record["warnings"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return Outcome(frame.name, "kept")
+    return Outcome(frame.name, "kept", "", seconds, cpu, 0.0, peak, "", warnings)
+
+
+def _document(job: Job, batch: Batch) -> dict[str, Any]:
+    """What ``batch.json`` holds."""
+    states = [outcome.state for outcome in batch.outcomes.values()]
+    counts = {state: states.count(state) for state in ("done", "kept", "failed")}
+    return {
+        "output": str(job.output),
+        "calibration": None if job.rig is None else str(job.rig.path),
+        "engine": batch.engine,
+        "counts": {"frames": batch.n_frames, **counts, "left": batch.n_frames - len(states)},
+        "seconds": round(batch.seconds, 3),
+        "threads": job.threads,
+        "registered": job.register,
+        "options": dataclasses.asdict(job.pipeline),
+        "versions": library_versions(),
+        "frames": {
+            name: dataclasses.asdict(batch.outcomes[name]) for name in sorted(batch.outcomes)
+        },
+    }
+
+
+@contextmanager
+def _only_one(output: Path) -> Iterator[None]:
+    """Nobody else runs a batch into this folder meanwhile; a lock of a dead process is none."""
+    with (output / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            reason = f"another mvs batch is at work here ({who})"
+            raise CaptureError(output, reason, "wait for it, or choose another --output") from None
+        file.truncate(0)
+        file.write(f"{socket.gethostname()}, process {os.getpid()}")
+        file.flush()
+        yield
+
+
+def _sweep(output: Path) -> None:
+    """Remove what workers that died have left."""
+    (output / "frames").mkdir(exist_ok=True)
+    for path in (output / "frames").glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)
