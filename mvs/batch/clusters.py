@@ -143,7 +143,6 @@ def _configuration(options: ClusterOptions, threads: int) -> Iterator[None]:
     import dask
 
     environment = dict.fromkeys(_THREAD_VARIABLES, "1") | {"NUMBA_NUM_THREADS": str(threads)}
-    memory = {"target": False, "spill": False, "pause": False, "terminate": 0.95}
     settings = {
         "distributed.scheduler.allowed-failures": options.allowed_failures,
         # A task waits at the scheduler, not at a worker whose death it would be blamed for.
@@ -151,7 +150,11 @@ def _configuration(options: ClusterOptions, threads: int) -> Iterator[None]:
         # Kernels hold the interpreter's lock for minutes; that is not death.
         "distributed.scheduler.worker-ttl": None,
         "distributed.nanny.pre-spawn-environ": environment,
-        "distributed.worker.memory": memory,
+        # Nothing but frames is in memory: there is nothing to spill, and pausing would be for ever.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 0.95,
         "distributed.admin.tick.limit": "1h",
         "distributed.comm.timeouts.connect": "60s",
     }
