@@ -130,7 +130,7 @@ def open_engine(
             client = distributed.Client(place, timeout=patience)
         except (OSError, TimeoutError, ValueError):
             raise ValueError(
-                f"{options.scheduler}: no Dask scheduler answers; start one there (dask scheduler), "
+                f"{options.scheduler}: no Dask scheduler answers; start one there (dask scheduler) "
                 "and run the same command again: what is finished is kept"
             ) from None
         stack.callback(client.close, timeout=2)

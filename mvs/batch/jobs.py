@@ -50,7 +50,6 @@ class Job:
         embedder: which.
         threads: of the kernels, in every worker.
         register: wrap the template onto every mesh, for one topology.
-        seeded: start from the frame before where it fits.
         min_views: frames with fewer usable pictures fail.
         cameras: images of the rig that have pictures at all.
         force: do again what is done.
@@ -62,7 +61,6 @@ class Job:
     embedder: EmbedderChoice = field(default_factory=EmbedderChoice)
     threads: int = 1
     register: bool = False
-    seeded: bool = False
     min_views: int = _LEAST_VIEWS
     cameras: frozenset[str] = frozenset()
     force: bool = False
@@ -95,7 +93,6 @@ class Job:
             pipeline,
             choice,
             self.register,
-            self.seeded,
             self.min_views,
         ]
         return _hash(json.dumps(words, sort_keys=True))
@@ -103,19 +100,15 @@ class Job:
 
 def is_done(job: Job, frames: Sequence[Frame]) -> list[bool]:
     """Which frames are done, judged by the names, sizes and times of their pictures alone."""
-    done: list[bool] = []
-    before: str | None = None
+    done = []
     for frame in frames:
         manifest = read_manifest(job.folder(frame))
-        holds = (
+        done.append(
             not job.force
             and manifest is not None
             and manifest["settings"] == job.settings
             and manifest["stat"] == file_stat(frame)
-            and manifest["seed"] == (before if job.seeded else None)
         )
-        before = manifest["key"] if manifest is not None and holds else None
-        done.append(holds)
     return done
 
 
@@ -150,7 +143,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
-        if {"key", "settings", "stat", "seed"} <= manifest.keys() and all(
+        if {"key", "settings", "stat"} <= manifest.keys() and all(
             (folder / name).stat().st_size == size for name, size in sizes.items()
         ):
             return dict(manifest)
@@ -159,17 +152,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def frame_key(job: Job, frame: Frame, capture: Capture, seed: str | None) -> str:
+def frame_key(job: Job, frame: Frame, capture: Capture) -> str:
     """Hash of everything that decides about a frame's bytes.
 
     Args:
         job: its settings.
         frame: for its cube maps.
         capture: its pictures, masks and cameras.
-        seed: key of the frame it starts from, None without.
     """
     maps = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _map_files(frame)]
-    return _hash(json.dumps([job.settings, hash_inputs(capture), maps, seed], sort_keys=True))
+    return _hash(json.dumps([job.settings, hash_inputs(capture), maps], sort_keys=True))
+
+
+def input_bytes(frame: Frame) -> int:
+    """How many bytes a frame's files have."""
+    return sum(path.stat().st_size for path in _files(frame) if path.is_file())
 
 
 def file_stat(frame: Frame) -> str:

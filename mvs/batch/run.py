@@ -180,6 +180,7 @@ def _document(job: Job, batch: Batch) -> dict[str, Any]:
     return {
         "output": str(job.output),
         "calibration": None if job.rig is None else str(job.rig.path),
+        "unit": None if job.rig is None else job.rig.unit,
         "engine": batch.engine,
         "counts": {"frames": batch.n_frames, **counts, "left": batch.n_frames - len(states)},
         "seconds": round(batch.seconds, 3),

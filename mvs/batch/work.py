@@ -28,6 +28,7 @@ from mvs.batch.jobs import (
     Job,
     file_stat,
     frame_key,
+    input_bytes,
     note_failure,
     read_manifest,
 )
@@ -73,22 +74,17 @@ def work(job: Job, frames: Sequence[Frame]) -> list[Outcome]:
 
     Args:
         job: what they have in common.
-        frames: consecutive ones where they are seeded.
+        frames: which.
     """
-    outcomes, before = [], None
-    for frame in frames:
-        outcome = _do(job, frame, before if job.seeded else None)
-        outcomes.append(outcome)
-        before = None if outcome.state == "failed" else frame
-    return outcomes
+    return [_do(job, frame) for frame in frames]
 
 
-def _do(job: Job, frame: Frame, before: Frame | None) -> Outcome:
+def _do(job: Job, frame: Frame) -> Outcome:
     """One frame; whatever is wrong with it is its own fault."""
     start, cpu = time.perf_counter(), time.process_time()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     try:
-        state, warnings, inner = _make(job, frame, before)
+        state, warnings, inner = _make(job, frame)
     except (CaptureError, ReconstructionError, ValueError, OSError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
     except Exception as error:  # noqa: BLE001
@@ -113,15 +109,13 @@ def _do(job: Job, frame: Frame, before: Frame | None) -> Outcome:
     return Outcome(frame.name, "failed", reason, took, used, 0.0, peak_memory_mb(), worker)
 
 
-def _make(job: Job, frame: Frame, before: Frame | None) -> tuple[str, tuple[str, ...], float]:
+def _make(job: Job, frame: Frame) -> tuple[str, tuple[str, ...], float]:
     """State, warnings, and the seconds that went into the frame itself."""
     use_threads(job.threads)
     target = job.folder(frame)
-    previous = None if before is None else read_manifest(job.folder(before))
-    seed = None if previous is None else str(previous["key"])
     lost: dict[str, str] = {}
     given = _read(job, frame, lost)
-    key, stat = frame_key(job, frame, given, seed), file_stat(frame)
+    key, stat = frame_key(job, frame, given), file_stat(frame)
     manifest = read_manifest(target)
     if manifest is not None and manifest["key"] == key and not job.force:
         if manifest["stat"] != stat:
@@ -139,7 +133,7 @@ def _make(job: Job, frame: Frame, before: Frame | None) -> tuple[str, tuple[str,
             "key": key,
             "settings": job.settings,
             "stat": stat,
-            "seed": seed,
+            "input_bytes": input_bytes(frame),
             "warnings": warnings,
             "files": _seal(folder, names),
         }

@@ -26,6 +26,12 @@ COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
     "batch": Command("mvs.cli.batch", "reconstruct every frame of a sequence, on many machines"),
+    "batch export": Command(
+        "mvs.cli.batch_export", "the registered frames as one moving mesh: USD, or a PLY a frame"
+    ),
+    "batch plan": Command(
+        "mvs.cli.batch_plan", "what many frames cost on many workers, from what a few did"
+    ),
     "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
     "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "calib photos": Command(
@@ -70,6 +76,9 @@ COMMANDS = {
     ),
     "evaluate embedder": Command(
         "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
+    ),
+    "evaluate sequence": Command(
+        "mvs.cli.evaluate_sequence", "registered frames against the truth: error and flicker"
     ),
     "evaluate canonical": Command(
         "mvs.cli.evaluate_canonical", "measure landmarks in space, or a tracked sequence"

@@ -12,7 +12,7 @@ N_VIEWS, SIZE = 3, 96
 
 
 def write_sequence(folder, n_frames=3):
-    """``rig`` (a calibration without pictures), ``shot/view_00/000000.png``, ``masks``, ``maps``."""
+    """A ``rig`` without pictures, ``shot/view_00/000000.png``, ``masks`` and ``maps``."""
     scene = make_scene(N_VIEWS, SIZE, arc_deg=40.0)
     write_capture(scene, folder / "rig")
     for kind in ("images", "masks"):
