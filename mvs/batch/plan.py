@@ -174,9 +174,7 @@ def simulate(measured: Measured, workers: int, options: PlanOptions) -> Plan:
         handler = max(handler, now) + handling
         storage = max(storage, handler) + read
         transferred += read
-        life = (
-            rng.exponential(3600 / options.deaths_per_hour) if options.deaths_per_hour else np.inf
-        )
+        life = rng.exponential(3600) / max(options.deaths_per_hour, 1e-300)
         if life < costs[frame]:
             if tries >= _MOST_TRIES:
                 raise ValueError("workers die before they finish a frame; lower --deaths-per-hour")

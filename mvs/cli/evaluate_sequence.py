@@ -49,9 +49,8 @@ def run(options: Options) -> None:
     face = np.ones(len(sequence.coords), np.bool_)
     if np.array_equal(template.faces, sequence.faces):
         face = template_parts(template)["face"]
-    found = evaluate_sequence(
-        sequence.numbers, sequence.points, sequence.coords, face, paths, UNIT_MM[options.unit]
-    )
+    coords, mm = sequence.coords.astype(np.float64), UNIT_MM[options.unit]
+    found = evaluate_sequence(sequence.numbers, sequence.points, coords, face, paths, mm)
     if options.json is not None:
         write_json(options.json, plain_json(asdict(found)))
     if options.quiet:

@@ -100,7 +100,7 @@ def second_differences(numbers: Sequence[int], values: DoubleArray) -> DoubleArr
 def _true_places(truth: Sequence[Path], coords: DoubleArray) -> tuple[DoubleArray, BoolArray]:
     """(T, V, 3) true positions of cube coordinates, and which are places of the truth (V,)."""
     first = CanonicalTruth(truth[0])
-    face, weights, known = first.find(np.asarray(coords, np.float64))
+    face, weights, known = first.find(coords)
     places = []
     for path in truth:
         other = CanonicalTruth(path)
