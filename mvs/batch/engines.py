@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, Protocol
 
 from mvs.batch.frames import Frame
@@ -12,8 +13,13 @@ _KILLED = (
     "every worker that tried it died, as those beyond their memory limit do; give workers a larger "
     "--memory-limit, or frames a cheaper --quality, and --retry"
 )
-Chunk = tuple[Frame, ...]
-Work = Callable[[Chunk], list[Outcome]]
+# Why futures are cancelled when the scheduler has gone.
+_GONE = ("scheduler-connection-lost", "client-closed")
+# How often a frame is asked for whose outcome gets lost.
+_MOST_TIMES = 10
+Work = Callable[[Frame], Outcome]
+# Every frame with its outcome, or with the reason why it was given up.
+Answers = Iterator[tuple[Frame, Outcome | str]]
 
 
 class SchedulerLostError(Exception):
@@ -21,7 +27,7 @@ class SchedulerLostError(Exception):
 
 
 class Engine(Protocol):
-    """Does chunks of frames in any order.
+    """Does frames in any order.
 
     Attributes:
         name: for the record.
@@ -29,10 +35,8 @@ class Engine(Protocol):
 
     name: str
 
-    def run(
-        self, work: Work, chunks: Sequence[Chunk]
-    ) -> Iterator[tuple[Chunk, list[Outcome] | str]]:
-        """Every chunk with its outcomes, or with the reason why it was given up.
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Do all frames.
 
         Raises:
             SchedulerLostError: if nobody is there to ask any more.
@@ -44,12 +48,10 @@ class SerialEngine:
 
     name = "serial"
 
-    def run(
-        self, work: Work, chunks: Sequence[Chunk]
-    ) -> Iterator[tuple[Chunk, list[Outcome] | str]]:
-        """Every chunk in its order."""
-        for chunk in chunks:
-            yield chunk, work(chunk)
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Every frame in its order."""
+        for frame in frames:
+            yield frame, work(frame)
 
 
 class DaskEngine:
@@ -64,28 +66,37 @@ class DaskEngine:
         self.name = name
         self._client, self._resources = client, resources
 
-    def run(
-        self, work: Work, chunks: Sequence[Chunk]
-    ) -> Iterator[tuple[Chunk, list[Outcome] | str]]:
-        """Every chunk as it is finished."""
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Every frame as it is finished."""
         as_completed: Any = _distributed().as_completed
-
         # One group of many tasks without dependencies is handed out one by one, not in advance.
         futures = self._client.map(
-            work, chunks, pure=False, resources=self._resources, batch_size=len(chunks)
+            work, frames, pure=False, resources=self._resources, batch_size=len(frames)
         )
-        chunk_of = {future.key: chunk for future, chunk in zip(futures, chunks, strict=True)}
-        for future in as_completed(futures):
-            yield chunk_of[future.key], self._answer(future)
+        asked = {future.key: (frame, 1) for future, frame in zip(futures, frames, strict=True)}
+        finished = as_completed(futures)
+        for future in finished:
+            frame, times = asked.pop(future.key)
+            answer = self._answer(future)
+            if answer is None and times < _MOST_TIMES:
+                again = self._client.submit(work, frame, pure=False, resources=self._resources)
+                asked[again.key] = (frame, times + 1)
+                finished.add(again)
+            else:
+                yield frame, _KILLED if answer is None else answer
             future.release()
 
-    def _answer(self, future: Any) -> list[Outcome] | str:
-        if future.status in ("cancelled", "lost"):
-            raise SchedulerLostError
-        if future.status == "finished":
-            outcomes: list[Outcome] = future.result()
-            return outcomes
-        error = future.exception()
+    def _answer(self, future: Any) -> Outcome | str | None:
+        """What became of a frame; None where the word of it died with a worker."""
+        try:
+            error = future.exception()
+            outcome: Outcome | None = None if error is not None else future.result()
+        except CancelledError as loss:
+            if getattr(loss, "reason", "") in _GONE or self._client.status != "running":
+                raise SchedulerLostError from None
+            return None
+        if outcome is not None:
+            return outcome
         if isinstance(error, _distributed().KilledWorker):
             return _KILLED
         return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

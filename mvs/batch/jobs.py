@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -98,18 +98,15 @@ class Job:
         return _hash(json.dumps(words, sort_keys=True))
 
 
-def is_done(job: Job, frames: Sequence[Frame]) -> list[bool]:
-    """Which frames are done, judged by the names, sizes and times of their pictures alone."""
-    done = []
-    for frame in frames:
-        manifest = read_manifest(job.folder(frame))
-        done.append(
-            not job.force
-            and manifest is not None
-            and manifest["settings"] == job.settings
-            and manifest["stat"] == file_stat(frame)
-        )
-    return done
+def is_done(job: Job, frame: Frame) -> bool:
+    """Whether a frame is done, judged by the names, sizes and times of its pictures alone."""
+    manifest = read_manifest(job.folder(frame))
+    return (
+        not job.force
+        and manifest is not None
+        and manifest["settings"] == job.settings
+        and manifest["stat"] == file_stat(frame)
+    )
 
 
 def known_failure(job: Job, frame: Frame) -> str | None:

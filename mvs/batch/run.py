@@ -18,7 +18,7 @@ from typing import Any
 
 from calib.capture import CaptureError
 from mvs.batch.clusters import ClusterOptions, open_engine
-from mvs.batch.engines import Chunk, Engine, SchedulerLostError
+from mvs.batch.engines import Engine, SchedulerLostError
 from mvs.batch.frames import Frame
 from mvs.batch.jobs import Job, is_done, known_failure, note_failure
 from mvs.batch.work import RUN, Outcome, work
@@ -65,7 +65,6 @@ def run_batch(
     job: Job,
     frames: Sequence[Frame],
     cluster: ClusterOptions,
-    chunk: int = 1,
     retry: bool = False,
     progress: Progress | None = None,
 ) -> Batch:
@@ -75,9 +74,8 @@ def run_batch(
         job: what they have in common.
         frames: in order.
         cluster: who works on them.
-        chunk: consecutive frames that one worker does one after the other.
         retry: do again what failed before of the same pictures and settings.
-        progress: called at the start and after every chunk.
+        progress: called at the start and after every frame.
 
     Returns:
         What became of every frame; also in ``batch.json``.
@@ -91,8 +89,9 @@ def run_batch(
         _sweep(job.output)
         batch = Batch(n_frames=len(frames))
         recorder = _Recorder(job, batch, progress or (lambda _: None))
-        chunks = [tuple(frames[k : k + chunk]) for k in range(0, len(frames), chunk)]
-        left = [part for part in chunks if not _settle(job, part, retry, batch)]
+        known = {frame.name: _known(job, frame, retry) for frame in frames}
+        batch.outcomes |= {name: outcome for name, outcome in known.items() if outcome is not None}
+        left = [frame for frame in frames if known[frame.name] is None]
         recorder.note(force=True)
         patience = _FIRST_PATIENCE
         while left:
@@ -129,41 +128,33 @@ class _Recorder:
         self._progress(self.batch)
 
 
-def _work_off(engine: Engine, job: Job, left: list[Chunk], recorder: _Recorder) -> None:
-    """Do the chunks that are left, taking each from the list when it is done."""
-    for chunk, answer in engine.run(partial(work, job), list(left)):
-        outcomes = _give_up(job, chunk, answer) if isinstance(answer, str) else answer
-        recorder.batch.outcomes |= {outcome.frame: outcome for outcome in outcomes}
-        left.remove(chunk)
+def _work_off(engine: Engine, job: Job, left: list[Frame], recorder: _Recorder) -> None:
+    """Do the frames that are left, taking each from the list when it is done."""
+    for frame, answer in engine.run(partial(work, job), list(left)):
+        outcome = _given_up(job, frame, answer) if isinstance(answer, str) else answer
+        recorder.batch.outcomes[frame.name] = outcome
+        left.remove(frame)
         recorder.note()
 
 
-def _give_up(job: Job, chunk: Chunk, reason: str) -> list[Outcome]:
-    """What became of the frames of a chunk that nobody could finish."""
-    outcomes = []
-    for frame, done in zip(chunk, is_done(job, chunk), strict=True):
-        if not done:
-            note_failure(job, frame, reason)
-        outcomes.append(_earlier(job, frame, None if done else reason))
-    return outcomes
+def _given_up(job: Job, frame: Frame, reason: str) -> Outcome:
+    """The outcome of a frame that no worker could finish, or say that it was finished."""
+    if is_done(job, frame):
+        return _earlier(job, frame)
+    note_failure(job, frame, reason)
+    return Outcome(frame.name, "failed", reason)
 
 
-def _settle(job: Job, chunk: Chunk, retry: bool, batch: Batch) -> bool:
-    """Whether there is nothing to do for a chunk, as all of it is done or failed before."""
-    known = []
-    for frame, done in zip(chunk, is_done(job, chunk), strict=True):
-        failure = None if done or retry or job.force else known_failure(job, frame)
-        if not done and failure is None:
-            return False
-        known.append(_earlier(job, frame, failure))
-    batch.outcomes |= {outcome.frame: outcome for outcome in known}
-    return True
+def _known(job: Job, frame: Frame, retry: bool) -> Outcome | None:
+    """The outcome of a frame that is done or has failed already; None where it is to do."""
+    if is_done(job, frame):
+        return _earlier(job, frame)
+    failure = None if retry or job.force else known_failure(job, frame)
+    return None if failure is None else Outcome(frame.name, "failed", failure)
 
 
-def _earlier(job: Job, frame: Frame, failure: str | None) -> Outcome:
-    """The outcome of a frame that is done already, or has failed already."""
-    if failure is not None:
-        return Outcome(frame.name, "failed", failure)
+def _earlier(job: Job, frame: Frame) -> Outcome:
+    """The outcome of a frame that is done already, as its own record has it."""
     try:
         record = json.loads((job.folder(frame) / RUN).read_text(encoding="utf-8"))
         seconds, cpu = (sum(record[key].values()) for key in ("seconds", "cpu_seconds"))

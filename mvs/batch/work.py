@@ -69,18 +69,13 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def work(job: Job, frames: Sequence[Frame]) -> list[Outcome]:
-    """Do some frames, one after the other; none ends the others.
+def work(job: Job, frame: Frame) -> Outcome:
+    """Do a frame, unless it is done; whatever is wrong with it is its own fault.
 
     Args:
-        job: what they have in common.
-        frames: which.
+        job: what all have in common.
+        frame: which.
     """
-    return [_do(job, frame) for frame in frames]
-
-
-def _do(job: Job, frame: Frame) -> Outcome:
-    """One frame; whatever is wrong with it is its own fault."""
     start, cpu = time.perf_counter(), time.process_time()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     try:

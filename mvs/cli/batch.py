@@ -54,7 +54,6 @@ class Options(NetworkOptions, StageOptions):
         register: wrap the template onto every mesh too: registered.ply, the same topology in all.
         min_views: frames with fewer usable pictures fail.
         device: where the network computes, as PyTorch names it, the same for all workers.
-        chunk: consecutive frames that a worker does one after the other.
         retry: do again what failed of the same pictures and options.
         force: do again what is done.
         cluster: where frames are worked on.
@@ -71,7 +70,6 @@ class Options(NetworkOptions, StageOptions):
     register: bool = False
     min_views: int = 2
     device: str = "cpu"
-    chunk: int = 1
     retry: bool = False
     force: bool = False
     cluster: OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
@@ -120,7 +118,7 @@ def run(options: Options) -> int:
         if not options.quiet:
             warn(found.warnings)
         show = _Show(options, progress)
-        batch = run_batch(job, found.frames, options.cluster, options.chunk, options.retry, show)
+        batch = run_batch(job, found.frames, options.cluster, options.retry, show)
     if not options.quiet:
         _print(batch)
     for outcome in batch.failed:
@@ -157,8 +155,6 @@ def _check(options: Options) -> None:
         raise ValueError("--cube-maps are for --embedder precomputed")
     if options.embedder == "none" and (options.register or options.quality == "draft"):
         raise ValueError("--embedder none has no --register and no --quality draft")
-    if options.chunk < 1:
-        raise ValueError(f"--chunk must be at least 1, got {options.chunk}")
 
 
 def _find(options: Options, progress: Any) -> tuple[Rig, Found]:

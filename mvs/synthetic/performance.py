@@ -126,7 +126,7 @@ def write_performance(
         scene = build_scene(studio, replace(person, expression=weights), _HAIR_LEVELS)
         motion = head_motion(index / options.fps)
         for camera, shot, wall in zip(cameras, shots, walls, strict=True):
-            photo = render(scene, _moved(shot, motion), wall, options.supersampling, 1)
+            photo = render(scene, moved_shot(shot, motion), wall, options.supersampling, 1)
             _write_view(options.output, camera, index, expose(photo.color, rng), photo.mask)
             if progress is not None:
                 progress()
@@ -159,7 +159,7 @@ def head_motion(seconds: float) -> DoubleArray:
     return np.column_stack([R, _PIVOT - R @ _PIVOT + _SHIFT_CM * swing[::-1]])
 
 
-def _moved(shot: Shot, motion: DoubleArray) -> Shot:
+def moved_shot(shot: Shot, motion: DoubleArray) -> Shot:
     """The still camera, as seen from the head that moved."""
     return replace(shot, R=shot.R @ motion[:, :3], t=shot.R @ motion[:, 3] + shot.t)
 

@@ -12,13 +12,13 @@ from mvs.batch.frames import Frame
 from mvs.batch.work import Outcome
 
 
-def fatal_at_two(chunk):
+def fatal_at_two(frame):
     """What a worker does that is killed for its memory, and others do not."""
-    if chunk[0].number == 2:
+    if frame.number == 2:
         os._exit(9)
-    if chunk[0].number == 3:
+    if frame.number == 3:
         raise TypeError("a fault")
-    return [Outcome(chunk[0].name, "done", threads())]
+    return Outcome(frame.name, "done", threads())
 
 
 def threads():
@@ -30,23 +30,38 @@ def test_a_frame_that_kills_its_workers_is_given_up_and_the_others_are_done(monk
     monkeypatch.delenv("NUMBA_NUM_THREADS")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ClusterOptions(workers=2, dashboard=0, allowed_failures=1, memory_limit="1GB")
-    chunks = [(Frame(number),) for number in range(6)]
+    frames = [Frame(number) for number in range(6)]
     with open_engine(options, 3, 10.0) as (engine, dashboard):
         assert dashboard.startswith("http://")
-        answers = {chunk[0].number: answer for chunk, answer in engine.run(fatal_at_two, chunks)}
+        answers = {frame.number: answer for frame, answer in engine.run(fatal_at_two, frames)}
     assert "every worker that tried it died" in answers.pop(2)
     assert answers.pop(3) == "unexpected TypeError: a fault"
-    assert {number: answer[0].reason for number, answer in answers.items()} == dict.fromkeys(
+    assert {number: answer.reason for number, answer in answers.items()} == dict.fromkeys(
         (0, 1, 4, 5), "31"
     )
 
 
-def test_a_scheduler_that_goes_away_is_told_from_failed_frames():
-    class Lost:
-        key, status = "a", "cancelled"
+class Cancelled:
+    """A future that has no answer any more."""
 
+    def __init__(self, reason):
+        self.reason = reason
+
+    def exception(self):
+        from distributed.client import FutureCancelledError
+
+        raise FutureCancelledError("key", self.reason)
+
+
+class Running:
+    status = "running"
+
+
+def test_a_scheduler_that_goes_away_is_told_from_an_outcome_that_got_lost():
+    engine = DaskEngine(Running(), "scheduler")
+    assert engine._answer(Cancelled("unknown")) is None
     with pytest.raises(SchedulerLostError):
-        DaskEngine(None, "scheduler")._answer(Lost())
+        engine._answer(Cancelled("scheduler-connection-lost"))
 
 
 def test_one_worker_is_this_process():

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
+from mvs.batch import jobs
+from mvs.batch import work as module
 from mvs.batch.frames import Pattern, find_by_pattern, find_in_list, with_cube_maps
-from mvs.batch.jobs import EmbedderChoice, Job, is_done, known_failure
+from mvs.batch.jobs import EmbedderChoice, Job, known_failure
 from mvs.batch.rig import read_rig
-from mvs.batch.work import work
 from mvs.pipeline import PRESETS
 from tests.batch.sequences import results, write_sequence
 
@@ -28,6 +29,14 @@ def job_of(folder, **changes):
     choice = EmbedderChoice("precomputed")
     job = Job(folder / "out", rig, PRESETS["draft"], choice, cameras=names)
     return dataclasses.replace(job, **changes), frames
+
+
+def work(job, frames):
+    return [module.work(job, frame) for frame in frames]
+
+
+def is_done(job, frames):
+    return [jobs.is_done(job, frame) for frame in frames]
 
 
 def states(outcomes):
@@ -101,8 +110,6 @@ def test_too_few_pictures_fail_their_frame_only(sequence):
 
 
 def test_a_fault_in_one_frame_does_not_end_the_others(sequence, monkeypatch):
-    from mvs.batch import work as module
-
     job, frames = job_of(sequence)
     real = module.reconstruct
 
