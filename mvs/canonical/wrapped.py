@@ -90,6 +90,22 @@ def write_registration(folder: Path, wrapped: Registration, report: Any) -> None
         OSError: if a file cannot be written; an older one is then left as it was.
     """
     template = wrapped.template
+    write_wrapped(folder / "registered.ply", wrapped)
+    normals = mesh_normals(wrapped.vertices, template.faces).astype(np.float32)
+    flat = (template.atlas, template.atlas_faces) if len(template.atlas) else (None, None)
+    mesh = ObjMesh(wrapped.vertices, template.faces, flat[0], flat[1], normals)
+    with replacing(folder / "registered.obj") as stream:
+        write_obj(stream, mesh)
+    write_json(folder / "registration.json", report)
+
+
+def write_wrapped(path: Path, wrapped: Registration) -> None:
+    """Write the wrapped template as PLY.
+
+    Raises:
+        OSError: if the file cannot be written; an older one is then left as it was.
+    """
+    template = wrapped.template
     normals = mesh_normals(wrapped.vertices, template.faces).astype(np.float32)
     columns: dict[str, Any] = {}
     for names, values, kind in (
@@ -101,10 +117,5 @@ def write_registration(folder: Path, wrapped: Registration, report: Any) -> None
     columns |= {"confidence": wrapped.confidence, "quality": wrapped.confidence}
     columns["distance"] = wrapped.distance.astype(np.float32)
     columns["visible"] = wrapped.visible.astype(np.uint8)
-    with replacing(folder / "registered.ply") as stream:
+    with replacing(path) as stream:
         write_properties(stream, columns, template.faces)
-    flat = (template.atlas, template.atlas_faces) if len(template.atlas) else (None, None)
-    mesh = ObjMesh(wrapped.vertices, template.faces, flat[0], flat[1], normals)
-    with replacing(folder / "registered.obj") as stream:
-        write_obj(stream, mesh)
-    write_json(folder / "registration.json", report)

@@ -32,6 +32,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "reconstruct": Command("mvs.cli.reconstruct", "reconstruct a capture: cloud and mesh"),
     "embed": Command("mvs.cli.embed", "write the cube maps of a capture's pictures"),
+    "batch": Command("mvs.cli.batch", "reconstruct every frame of a sequence, on many machines"),
+    "batch export": Command(
+        "mvs.cli.batch_export", "the registered frames as one moving mesh: USD, or a PLY a frame"
+    ),
+    "batch plan": Command(
+        "mvs.cli.batch_plan", "what many frames cost on many workers, from what a few did"
+    ),
     "texture": Command("mvs.cli.texture", "colour a mesh with its capture's pictures"),
     "export": Command("mvs.cli.export", "write a result as GLB, OBJ, USD, STL or for COLMAP"),
     "report": Command("mvs.cli.report", "write the report of a finished run again"),
@@ -88,6 +95,9 @@ COMMANDS = {
     "evaluate embedder": Command(
         "mvs.cli.evaluate_embedder", "measure an embedder: against truth, poses or labelled photos"
     ),
+    "evaluate sequence": Command(
+        "mvs.cli.evaluate_sequence", "registered frames against the truth: error and flicker"
+    ),
     "evaluate canonical": Command(
         "mvs.cli.evaluate_canonical", "measure landmarks in space, or a tracked sequence"
     ),
@@ -105,6 +115,9 @@ COMMANDS = {
     ),
     "synthesize fits": Command(
         "mvs.cli.synthesize_fits", "render people to measure fits of head models by"
+    ),
+    "synthesize performance": Command(
+        "mvs.cli.synthesize_performance", "render a moving face before still cameras, with truth"
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mvs.cli.source import SourceOptions
-from mvs.stages.confirm import ConfirmOptions
-from mvs.stages.extend import ExtendOptions
-from mvs.stages.fuse import FuseOptions
-from mvs.stages.match import MatchOptions
-from mvs.stages.mesh import MeshOptions
-from mvs.stages.pairs import PairOptions
-from mvs.stages.refine import RefineOptions
-from mvs.stages.triangulate import TriangulateOptions
+from mvs.cli.stages import StageOptions, preset_of
 
 if TYPE_CHECKING:
     from mvs.pipeline import PipelineOptions
@@ -22,70 +14,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SourceOptions):
+class Options(SourceOptions, StageOptions):
     """Reconstruct a capture: points.ply, cloud.ply, mesh.ply, run.json and report.html.
 
     Attributes:
         until: last stage to run.
-        quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
-            photometrically to tenths: ``fast`` gives every second pixel of every second row a
-            depth, ``balanced`` every pixel, ``best`` of larger heads.
-            What is given of the options below goes before the preset's.
         texture: colour the mesh too, as ``mvs texture`` does: textured.ply and textured.glb.
         report: write report.html: what came of the run, for a browser.
         verbose: print what became of every pixel.
-        pairs: which views are matched.
-        match: how.
-        triangulate: which points are kept.
-        fuse: how they become one cloud.
-        extend: where the cloud is carried on before it is refined.
-        refine: how it is refined.
-        confirm: which refined points are kept.
-        mesh: how it becomes a mesh.
     """
 
     until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
-    quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
     texture: bool = False
     report: bool = True
     verbose: bool = False
-    pairs: PairOptions = field(default_factory=PairOptions)
-    match: MatchOptions = field(default_factory=MatchOptions)
-    triangulate: TriangulateOptions = field(default_factory=TriangulateOptions)
-    fuse: FuseOptions = field(default_factory=FuseOptions)
-    extend: ExtendOptions = field(default_factory=ExtendOptions)
-    refine: RefineOptions = field(default_factory=RefineOptions)
-    confirm: ConfirmOptions = field(default_factory=ConfirmOptions)
-    mesh: MeshOptions = field(default_factory=MeshOptions)
 
     def pipeline(self) -> PipelineOptions:
         """The options of the stages; a preset's come in by ``defaults``."""
-        from mvs.pipeline import PRESETS
-
-        preset = PRESETS[self.quality]
-        stages = {f.name: getattr(self, f.name) for f in fields(preset) if f.name != "embed"}
-        if preset.refine is None:
-            stages["refine"] = None
-        return replace(preset, embed=replace(preset.embed, threads=self.threads), **stages)
+        return self.stages(self.threads)
 
 
 def defaults(arguments: list[str]) -> Options:
     """What is not given: the options of the preset that ``arguments`` name."""
     import tyro
 
-    from mvs.pipeline import PRESETS
-
-    quality: str = Options.quality
-    for word, value in pairwise([*arguments, ""]):
-        name, _, joined = word.partition("=")
-        if name == "--quality":
-            quality = joined or value
-    # What is no preset is named when the words are parsed.
-    preset = PRESETS.get(quality, PRESETS[Options.quality])
-    stages = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "embed"}
-    if preset.refine is None:
-        del stages["refine"]
-    return Options(capture=tyro.MISSING, output=tyro.MISSING, **stages)
+    return Options(capture=tyro.MISSING, output=tyro.MISSING, **preset_of(arguments))
 
 
 def run(options: Options) -> None:

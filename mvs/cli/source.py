@@ -32,14 +32,11 @@ def set_threads(threads: int) -> None:
     Raises:
         ValueError: if it is not positive.
     """
-    import cv2
-    import numba
+    from mvs.kernels.threads import use_threads
 
     if threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
-    limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
-    numba.set_num_threads(min(threads, limit))
-    cv2.setNumThreads(1)
+    use_threads(threads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from mvs.canonical.surface import Surface, blend
 from mvs.canonical.wrapped import spread, template_parts
 from mvs.evaluation.truth import PART_NAMES
 from mvs.stages.ply import read_properties
-from mvs.types import BoolArray, DoubleArray
+from mvs.types import BoolArray, DoubleArray, IntArray
 
 _SKIN = ("face", "head_neck")
 _OUTSIDE = (*_SKIN, "eye")
@@ -34,7 +34,7 @@ class CanonicalTruth:
             raise ValueError(f"{path}: {error}; give gt/mesh.ply of a capture") from None
         if faces is None or not {*"xyzuvw", "part"} <= vertex.keys():
             raise ValueError(f"{path}: needs faces, u v w and part; give gt/mesh.ply of a capture")
-        self._points, self._coords = (
+        self.points, self._coords = (
             np.column_stack([vertex[name] for name in names]).astype(np.float64)
             for names in ("xyz", "uvw")
         )
@@ -44,13 +44,22 @@ class CanonicalTruth:
             for names in (_SKIN, _OUTSIDE)
         )
         self._in_cube = Surface(self._coords, skin)
-        self.surface = Surface(self._points, outside)
+        self.surface = Surface(self.points, outside)
 
     def at(self, coords: DoubleArray) -> tuple[DoubleArray, BoolArray]:
         """True positions (N, 3) of cube coordinates, and which (N,) are places of the truth."""
+        face, weights, known = self.find(coords)
+        return blend(self.points, self.skin_faces, face, weights), known
+
+    def find(self, coords: DoubleArray) -> tuple[IntArray, DoubleArray, BoolArray]:
+        """Rows of ``skin_faces`` (N,), weights (N, 3), and which coordinates are of the truth."""
         face, weights, places = self._in_cube.closest(coords)
-        known = np.linalg.norm(places - coords, axis=1) < _MAX_OFF
-        return blend(self._points, self._in_cube.faces, face, weights), known
+        return face, weights, np.linalg.norm(places - coords, axis=1) < _MAX_OFF
+
+    @property
+    def skin_faces(self) -> IntArray:
+        """(F, 3) corners of the skin's faces."""
+        return self._in_cube.faces
 
     def coords_of(self, points: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
         """Cube coordinates (N, 3) of the nearest true places, and how far those are, (N,)."""

@@ -12,4 +12,14 @@ setattr(numba.config, "THREADING_LAYER_PRIORITY", ["omp", "workqueue", "tbb"])  
 
 prange = numba.prange
 
-__all__ = ["prange"]
+
+def use_threads(threads: int) -> None:
+    """Set how many threads the parallel kernels take, at most as many as Numba has."""
+    import cv2
+
+    limit = int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
+    numba.set_num_threads(min(threads, limit))
+    cv2.setNumThreads(1)
+
+
+__all__ = ["prange", "use_threads"]

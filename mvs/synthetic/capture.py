@@ -22,7 +22,7 @@ from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
 from mvs.synthetic.backgrounds import clouds
 from mvs.synthetic.drawing import COVER, HAIR, SKIN
-from mvs.synthetic.head import load_head
+from mvs.synthetic.head import Head, load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
 from mvs.synthetic.render import Rendering, Shot, look_at, render
@@ -83,7 +83,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     studio = Studio(load_head(options.head))
     person = sitter(studio, options.seed)
     scene = build_scene(studio, person, HAIR_LEVELS)
-    shots = [_shot(options, index) for index in range(options.n_views)]
+    shots = [studio_shot(options, index) for index in range(options.n_views)]
     names = [f"{index:02d}.jpg" for index in range(options.n_views)]
     rng = np.random.default_rng((options.seed, 1))
     for folder in ("images", "masks", "gt/hair"):
@@ -156,7 +156,7 @@ def _studio_lights() -> Lights:
     return Lights(ambient, directions.astype(np.float32), colors.astype(np.float32), 1.0)
 
 
-def _shot(options: CaptureOptions, index: int) -> Shot:
+def studio_shot(options: CaptureOptions, index: int) -> Shot:
     """Cameras from right to left, in three rows: level, from above, from below."""
     arc = np.deg2rad(options.arc_deg)
     yaw = arc * (index / (options.n_views - 1) - 0.5) if options.arc_deg < 360 else 0.0
@@ -267,7 +267,8 @@ def landmark_truth(
 
 
 def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: Person) -> None:
-    write_head(options.output / "gt" / "mesh.ply", studio, scene.head)
+    world = scene.head.astype(np.float64) @ WORLD_FROM_HEAD.T
+    write_head(options.output / "gt" / "mesh.ply", studio.head, world)
     worn = scene.layers[1]
     cloth = worn.faces[(worn.features[worn.faces, COVER] > 0).all(axis=1)]
     positions = worn.positions.astype(np.float64) @ WORLD_FROM_HEAD.T
@@ -283,15 +284,14 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
     write_json(options.output / "gt" / "info.json", info, indent=2)
 
 
-def write_head(path: Path, studio: Studio, posed: FloatArray) -> None:
-    """Write vertices (V, 3) of the head, cm in its own frame, with ``u v w`` and ``part``."""
-    world = posed.astype(np.float64) @ WORLD_FROM_HEAD.T
-    uvw = cube_from_cm(studio.head.template)
+def write_head(path: Path, head: Head, world: DoubleArray) -> None:
+    """Write a head, its vertices (V, 3) in the world, as ``mvs.evaluation.truth`` reads it."""
+    uvw = cube_from_cm(head.template)
     vertex: dict[str, npt.NDArray[np.generic]]
     vertex = {name: world[:, k].astype(np.float32) for k, name in enumerate("xyz")}
     vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
-    vertex["part"] = studio.head.vertex_part.astype(np.uint8)
-    _write_mesh(path, vertex, studio.head.faces)
+    vertex["part"] = head.vertex_part.astype(np.uint8)
+    _write_mesh(path, vertex, head.faces)
 
 
 def write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:

@@ -25,6 +25,7 @@ from mvs.synthetic.capture import (
     HAIR_LEVELS,
     HEAD_CENTER,
     HEAD_HEIGHT_CM,
+    WORLD_FROM_HEAD,
     landmark_truth,
     sparse_points,
     world_camera,
@@ -37,6 +38,7 @@ from mvs.synthetic.people import random_expression, random_person
 from mvs.synthetic.render import Shot, look_at, render
 from mvs.synthetic.scene import Person, Studio, build_scene
 from mvs.synthetic.scenery import random_scenery
+from mvs.types import DoubleArray, FloatArray
 
 _STREAM = 815_471_108
 # Radians from the front; a single picture within, further views on both sides up to.
@@ -133,12 +135,18 @@ def _write_person(options: FitSetOptions, studio: Studio, number: int, output: P
     cameras = [world_camera(shot) for shot in shots]
     points, seen = sparse_points(scene, shots)
     write_model(output / "sparse" / "0", names, cameras, points, seen)
-    write_head(output / "gt" / "mesh.ply", studio, scene.head)
+    write_head(output / "gt" / "mesh.ply", studio.head, _in_world(scene.head))
     rest = np.zeros_like(person.expression)
-    write_head(output / "gt" / "neutral.ply", studio, studio.head.pose(person.identity, rest))
+    neutral = studio.head.pose(person.identity, rest)
+    write_head(output / "gt" / "neutral.ply", studio.head, _in_world(neutral))
     write_json(output / "gt" / "landmarks.json", landmark_truth(studio, scene, names, shots))
     write_json(output / "gt" / "info.json", _info(options, studio, person, shots))
     write_json(output / "capture.json", {"unit": "m"})
+
+
+def _in_world(posed: FloatArray) -> DoubleArray:
+    """(V, 3) metres, of vertices in the head's own frame, cm."""
+    return np.asarray(posed.astype(np.float64) @ WORLD_FROM_HEAD.T)
 
 
 def _info(

@@ -1,0 +1,1 @@
+"""Many frames on one or many machines: sequences of one calibration."""

@@ -1,0 +1,108 @@
+"""Who does the work: this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, Protocol
+
+from mvs.batch.frames import Frame
+from mvs.batch.work import Outcome
+
+_KILLED = (
+    "every worker that tried it died, as those beyond their memory limit do; give workers a larger "
+    "--memory-limit, or frames a cheaper --quality, and --retry"
+)
+# Why futures are cancelled when the scheduler has gone.
+_GONE = ("scheduler-connection-lost", "client-closed")
+# How often a frame is asked for whose outcome gets lost.
+_MOST_TIMES = 10
+Work = Callable[[Frame], Outcome]
+# Every frame with its outcome, or with the reason why it was given up.
+Answers = Iterator[tuple[Frame, Outcome | str]]
+
+
+class SchedulerLostError(Exception):
+    """The scheduler went away; what it had not handed back may be asked for again."""
+
+
+class Engine(Protocol):
+    """Does frames in any order.
+
+    Attributes:
+        name: for the record.
+    """
+
+    name: str
+
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Do all frames.
+
+        Raises:
+            SchedulerLostError: if nobody is there to ask any more.
+        """
+
+
+class SerialEngine:
+    """This process."""
+
+    name = "serial"
+
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Every frame in its order."""
+        for frame in frames:
+            yield frame, work(frame)
+
+
+class DaskEngine:
+    """The workers of a Dask scheduler, which retries what a worker that died was doing.
+
+    Attributes:
+        name: for the record.
+    """
+
+    def __init__(self, client: Any, name: str, resources: dict[str, float] | None = None) -> None:
+        """Work through a ``distributed.Client``; tasks ask for the workers' ``resources``."""
+        self.name = name
+        self._client, self._resources = client, resources
+
+    def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
+        """Every frame as it is finished."""
+        as_completed: Any = _distributed().as_completed
+        # One group of many tasks without dependencies is handed out one by one, not in advance.
+        futures = self._client.map(
+            work, frames, pure=False, resources=self._resources, batch_size=len(frames)
+        )
+        asked = {future.key: (frame, 1) for future, frame in zip(futures, frames, strict=True)}
+        finished = as_completed(futures)
+        for future in finished:
+            frame, times = asked.pop(future.key)
+            answer = self._answer(future)
+            if answer is None and times < _MOST_TIMES:
+                again = self._client.submit(work, frame, pure=False, resources=self._resources)
+                asked[again.key] = (frame, times + 1)
+                finished.add(again)
+            else:
+                yield frame, _KILLED if answer is None else answer
+            future.release()
+
+    def _answer(self, future: Any) -> Outcome | str | None:
+        """What became of a frame; None where the word of it died with a worker."""
+        try:
+            error = future.exception()
+            outcome: Outcome | None = None if error is not None else future.result()
+        except CancelledError as loss:
+            if getattr(loss, "reason", "") in _GONE or self._client.status != "running":
+                raise SchedulerLostError from None
+            return None
+        if outcome is not None:
+            return outcome
+        if isinstance(error, _distributed().KilledWorker):
+            return _KILLED
+        return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _distributed() -> Any:
+    import distributed
+
+    return distributed

@@ -1,0 +1,209 @@
+"""A batch from beginning to end: what is to do, who does it, what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from calib.capture import CaptureError
+from mvs.batch.clusters import ClusterOptions, open_engine
+from mvs.batch.engines import Engine, SchedulerLostError
+from mvs.batch.frames import Frame
+from mvs.batch.jobs import Job, is_done, known_failure, note_failure
+from mvs.batch.work import RUN, Outcome, work
+from mvs.record import library_versions, prepare_output, write_json
+
+SUMMARY = "batch.json"
+# Seconds between two writings of the summary on the way.
+_SUMMARY_EVERY = 10.0
+# Seconds that a scheduler which was never seen is waited for.
+_FIRST_PATIENCE = 10.0
+
+
+@dataclass
+class Batch:
+    """What became of the frames so far.
+
+    Attributes:
+        outcomes: by the frames' names.
+        n_frames: in all.
+        engine: who works.
+        dashboard: its address, "" without.
+        seconds: since the start.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    n_frames: int = 0
+    engine: str = ""
+    dashboard: str = ""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The frames that failed, in order."""
+        return [
+            self.outcomes[n] for n in sorted(self.outcomes) if self.outcomes[n].state == "failed"
+        ]
+
+
+# Called with the batch so far whenever something is known.
+Progress = Callable[[Batch], None]
+
+
+def run_batch(
+    job: Job,
+    frames: Sequence[Frame],
+    cluster: ClusterOptions,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> Batch:
+    """Do all frames that are not done.
+
+    Args:
+        job: what they have in common.
+        frames: in order.
+        cluster: who works on them.
+        retry: do again what failed before of the same pictures and settings.
+        progress: called at the start and after every frame.
+
+    Returns:
+        What became of every frame; also in ``batch.json``.
+
+    Raises:
+        CaptureError: if the output cannot be written, or another batch is at work there.
+        ValueError: if the workers cannot be had.
+    """
+    prepare_output(job.output)
+    with _only_one(job.output):
+        _sweep(job.output)
+        batch = Batch(n_frames=len(frames))
+        recorder = _Recorder(job, batch, progress or (lambda _: None))
+        known = {frame.name: _known(job, frame, retry) for frame in frames}
+        batch.outcomes |= {name: outcome for name, outcome in known.items() if outcome is not None}
+        left = [frame for frame in frames if known[frame.name] is None]
+        recorder.note(force=True)
+        patience = _FIRST_PATIENCE
+        while left:
+            # Who has answered once is waited for.
+            with (
+                suppress(SchedulerLostError),
+                open_engine(cluster, job.threads, patience) as (engine, dashboard),
+            ):
+                batch.engine, batch.dashboard = engine.name, dashboard
+                patience = cluster.patience
+                recorder.note()
+                _work_off(engine, job, left, recorder)
+        _sweep(job.output)
+        recorder.note(force=True)
+    return batch
+
+
+class _Recorder:
+    """Keeps ``batch.json`` and the caller up to date."""
+
+    def __init__(self, job: Job, batch: Batch, progress: Progress) -> None:
+        self.batch = batch
+        self._job, self._progress = job, progress
+        self._start = time.perf_counter()
+        self._written = 0.0
+
+    def note(self, force: bool = False) -> None:
+        """Something is known."""
+        now = time.perf_counter()
+        self.batch.seconds = now - self._start
+        if force or now - self._written > _SUMMARY_EVERY:
+            write_json(self._job.output / SUMMARY, _document(self._job, self.batch))
+            self._written = now
+        self._progress(self.batch)
+
+
+def _work_off(engine: Engine, job: Job, left: list[Frame], recorder: _Recorder) -> None:
+    """Do the frames that are left, taking each from the list when it is done."""
+    for frame, answer in engine.run(partial(work, job), list(left)):
+        outcome = _given_up(job, frame, answer) if isinstance(answer, str) else answer
+        recorder.batch.outcomes[frame.name] = outcome
+        left.remove(frame)
+        recorder.note()
+
+
+def _given_up(job: Job, frame: Frame, reason: str) -> Outcome:
+    """The outcome of a frame that no worker could finish, or say that it was finished."""
+    if is_done(job, frame):
+        return _earlier(job, frame)
+    note_failure(job, frame, reason)
+    return Outcome(frame.name, "failed", reason)
+
+
+def _known(job: Job, frame: Frame, retry: bool) -> Outcome | None:
+    """The outcome of a frame that is done or has failed already; None where it is to do."""
+    if is_done(job, frame):
+        return _earlier(job, frame)
+    failure = None if retry or job.force else known_failure(job, frame)
+    return None if failure is None else Outcome(frame.name, "failed", failure)
+
+
+def _earlier(job: Job, frame: Frame) -> Outcome:
+    """The outcome of a frame that is done already, as its own record has it."""
+    try:
+        record = json.loads((job.folder(frame) / RUN).read_text(encoding="utf-8"))
+        seconds, cpu = (sum(record[key].values()) for key in ("seconds", "cpu_seconds"))
+        peak, warnings = float(record["peak_memory_mb"]), tuple(record["warnings"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return Outcome(frame.name, "kept")
+    return Outcome(frame.name, "kept", "", seconds, cpu, 0.0, peak, "", warnings)
+
+
+def _document(job: Job, batch: Batch) -> dict[str, Any]:
+    """What ``batch.json`` holds."""
+    states = [outcome.state for outcome in batch.outcomes.values()]
+    counts = {state: states.count(state) for state in ("done", "kept", "failed")}
+    return {
+        "output": str(job.output),
+        "calibration": None if job.rig is None else str(job.rig.path),
+        "unit": None if job.rig is None else job.rig.unit,
+        "engine": batch.engine,
+        "counts": {"frames": batch.n_frames, **counts, "left": batch.n_frames - len(states)},
+        "seconds": round(batch.seconds, 3),
+        "threads": job.threads,
+        "registered": job.register,
+        "options": dataclasses.asdict(job.pipeline),
+        "versions": library_versions(),
+        "frames": {
+            name: dataclasses.asdict(batch.outcomes[name]) for name in sorted(batch.outcomes)
+        },
+    }
+
+
+@contextmanager
+def _only_one(output: Path) -> Iterator[None]:
+    """Nobody else runs a batch into this folder meanwhile; a lock of a dead process is none."""
+    with (output / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            reason = f"another mvs batch is at work here ({who})"
+            raise CaptureError(output, reason, "wait for it, or choose another --output") from None
+        file.truncate(0)
+        file.write(f"{socket.gethostname()}, process {os.getpid()}")
+        file.flush()
+        yield
+
+
+def _sweep(output: Path) -> None:
+    """Remove what workers that died have left."""
+    (output / "frames").mkdir(exist_ok=True)
+    for path in (output / "frames").glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)

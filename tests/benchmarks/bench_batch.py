@@ -1,0 +1,190 @@
+"""Batches: workers against one process, workers that are killed, schedulers that go away, overhead.
+
+Two sequences: a rendered performance of 24 frames by 8 cameras (from the ICT-FaceKit head of
+``tests.shared``; a folder given as an argument is taken instead), and a tiny one with exact cube
+maps for what happens to processes.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mvs.batch.work import RUN
+from tests.batch.sequences import arguments, results, write_sequence
+from tests.shared import ICT
+
+N_TINY, N_KILLS, PORT = 60, 10, 18786
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def start(*words):
+    return subprocess.Popen([sys.executable, "-m", *map(str, words)], env=ENVIRONMENT)
+
+
+def mvs(*words):
+    begin = time.perf_counter()
+    code = start("mvs", *words, "--quiet").wait()
+    return code, time.perf_counter() - begin
+
+
+def summary(output):
+    return json.loads((output / "batch.json").read_text())
+
+
+def children(pid):
+    """Processes below a process."""
+    found, todo = [], [pid]
+    while todo:
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{todo[0]}/task/{todo[0]}/children").read_text()
+            todo += [int(word) for word in text.split()]
+        found.append(todo.pop(0))
+    return found[1:]
+
+
+def compare(name, found, expected):
+    same = results(found) == results(expected)
+    print(f"  {name}: {'identical bytes' if same else 'DIFFERENT'}, {len(results(found))} files")
+
+
+def workers_of(process):
+    """Worker processes of a batch's local cluster: those that were spawned to work."""
+    for pid in children(process.pid):
+        with contextlib.suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                yield pid
+
+
+def kill_at_random(folder, expected):
+    """Ten workers are killed -9 at random moments."""
+    output, dice, n = folder / "killed", random.Random(1), 0
+    words = (*arguments(folder, output, "--workers", 2, "--dashboard", 0), "--quiet")
+    process = start("mvs", *words, "--allowed-failures", N_KILLS)
+    while process.poll() is None:
+        time.sleep(dice.uniform(1.0, 4.0))
+        pool = list(workers_of(process))
+        if n < N_KILLS and pool:
+            os.kill(dice.choice(pool), signal.SIGKILL)
+            n += 1
+    print(f"kill -9 at random: {n} killed, exit code {process.returncode}")
+    print(f"  {summary(output)['counts']}")
+    compare("against one process", output, expected)
+
+
+def beyond_memory(folder, expected):
+    """One frame unpacks to more than a worker may hold."""
+    bomb = np.zeros((6500, 6500, 3))
+    place = folder / "maps" / "000003"
+    kept = place.with_name("kept")
+    place.rename(kept)
+    place.mkdir()
+    for path in kept.iterdir():
+        np.savez_compressed(place / path.name, coords=bomb)
+    output = folder / "memory"
+    words = arguments(folder, output, "--frames", "0:8", "--workers", 2, "--dashboard", 0)
+    code, _ = mvs(*words, "--memory-limit", "800MB", "--allowed-failures", 1)
+    document = summary(output)
+    print(f"a worker over its memory limit: exit code {code}, {document['counts']}")
+    failed = [f for f in document["frames"].values() if f["state"] == "failed"]
+    print(f"  {[(f['frame'], f['reason']) for f in failed]}")
+    for path in place.iterdir():
+        path.unlink()
+    place.rmdir()
+    kept.rename(place)
+    code, _ = mvs(*words, "--memory-limit", "800MB", "--retry")
+    print(f"  mended and --retry: exit code {code}, {summary(output)['counts']}")
+    chosen = {k: v for k, v in results(expected).items() if k < "frames/000008"}
+    print(f"  identical bytes: {results(output) == chosen}")
+
+
+def restart_scheduler(folder, expected):
+    """Scheduler and workers are killed in the middle and started again."""
+    output = folder / "restarted"
+    address = f"tcp://127.0.0.1:{PORT}"
+
+    def cluster():
+        scheduler = start(
+            "distributed.cli.dask_scheduler", "--port", PORT, "--dashboard-address", ":0"
+        )
+        time.sleep(5)
+        worker = ("distributed.cli.dask_worker", address, "--nthreads", 1, "--nworkers", 2)
+        return [scheduler, start(*worker, "--death-timeout", 60)]
+
+    def stop(processes):
+        for process in processes:
+            for pid in [process.pid, *children(process.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+    processes = cluster()
+    batch = start("mvs", *arguments(folder, output, "--scheduler", address), "--quiet")
+    while len(list(output.glob("frames/[0-9]*"))) < N_TINY // 4:
+        time.sleep(0.2)
+    stop(processes)
+    before = len(list(output.glob("frames/[0-9]*")))
+    processes = cluster()
+    code = batch.wait()
+    stop(processes)
+    print(f"scheduler killed after {before} frames and started again: exit code {code}")
+    print(f"  {summary(output)['counts']}")
+    compare("against one process", output, expected)
+
+
+def tiny(folder):
+    write_sequence(folder, N_TINY)
+    mvs(*arguments(folder, folder / "serial"))
+    for measure in (kill_at_random, beyond_memory, restart_scheduler):
+        measure(folder, folder / "serial")
+
+
+def performance(folder, shot):
+    """One process against two workers; what a frame costs beside its reconstruction."""
+    words = ["batch", shot, "--images", f"{shot}/images/{{camera}}/{{frame:06d}}.jpg"]
+    words += ["--masks", f"{shot}/masks/{{camera}}/{{frame:06d}}.png", "--quality", "draft"]
+    took = {}
+    for name, more in (("serial", ()), ("two", ("--workers", 2, "--dashboard", 0))):
+        output = folder / name
+        code, took[name] = mvs(*words, "--output", output, "--threads", 1, *more)
+        frames = summary(output)["frames"].values()
+        n = len(frames)
+        inner = sum(
+            sum(json.loads((output / "frames" / f["frame"] / RUN).read_text())["seconds"].values())
+            for f in frames
+        )
+        cpu, seconds = (sum(f[key] for f in frames) for key in ("cpu_seconds", "seconds"))
+        print(f"{name}: {took[name]:.1f} s, exit code {code}, {n} frames")
+        print(f"  {cpu / n:.2f} CPU seconds a frame, {seconds / n:.2f} s")
+        beside = sum(f["overhead"] for f in frames)
+        print(f"  beside reconstruction in the worker: {beside / seconds:.2%}")
+        if name == "serial":
+            print(f"  beside the stages, start and all: {(took[name] - inner) / took[name]:.2%}")
+    print(f"speed-up {took['serial'] / took['two']:.2f}, load {os.getloadavg()}")
+    compare("two workers against one process", folder / "two", folder / "serial")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tiny").mkdir()
+        tiny(folder / "tiny")
+        shot = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "shot"
+        if not shot.exists():
+            if not ICT.is_file():
+                print(f"{ICT} is absent: no performance to measure")
+                return
+            mvs("synthesize", "performance", "--head", ICT, "--output", shot)
+        performance(folder, shot)
+
+
+if __name__ == "__main__":
+    main()
