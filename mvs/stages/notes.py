@@ -50,7 +50,8 @@ def histogram(values: npt.NDArray[np.floating], top: float | None = None) -> dic
     Returns:
         ``edges`` (one more than bins), ``counts``, and ``median`` and ``p95`` (None of no values).
     """
-    values = values[np.isfinite(values)]
+    # Rounded to 32 bits, the upper edge may lie beyond itself.
+    values = values[np.isfinite(values)].astype(np.float64)
     if top is None:
         top = _round_up(float(np.quantile(values, _SHOWN))) if len(values) else 1.0
     edges = np.linspace(0.0, top, _N_BINS + 1)
