@@ -36,6 +36,8 @@ _NAMES = {"surface": "Surface", "cloud": "Cloud", "points": "Points"}
 _LIMIT_QUANTILE = 0.95
 # Where the scene is looked at from, in radii, and the angle of view.
 _HOME, _FOV = 3.4, 0.7
+# To see all cameras: so many times as far as they are.
+_WHOLE = 3.2
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,14 @@ class Panel:
             self._point_size = gui.add_slider("Point size", 0.25, 6.0, 0.25, 1.5)
             self._up = gui.add_dropdown("Up", _AXES)
             home = gui.add_button("Front view")
+            whole = gui.add_button("All cameras", visible=bool(self._pictures))
         shown: list[Any] = [self._coloring, self._limits, self._light, self._point_size]
         shown += [*self._kinds.values(), *([self._sides] if self._sides else [])]
         for handle in shown:
             handle.on_update(lambda _: self._redraw())
         self._up.on_update(lambda event: self._go_home(event.client))
         home.on_click(lambda event: self._go_home(event.client))
+        whole.on_click(lambda event: self._go_home(event.client, _WHOLE * scene.reach()))
         if self._sides:
             self._sides.on_update(lambda event: self._change_side(event.client))
 
@@ -112,7 +116,7 @@ class Panel:
         gui, names = self._server.gui, self._view_names()
         with gui.add_folder("Cameras", visible=bool(names)):
             self._has_cameras = gui.add_checkbox("Cameras", initial_value=bool(names))
-            self._camera_size = gui.add_slider("Size", 0.05, 1.0, 0.05, 0.25)
+            self._camera_size = gui.add_slider("Size", 0.05, 3.0, 0.05, self._scene.camera_size())
             self._through: Any = gui.add_dropdown("Look through", [_NOWHERE, *names])
             self._picture = gui.add_dropdown("Its picture", _PICTURE)
         shown: list[Any] = [self._has_cameras, self._camera_size]
@@ -183,16 +187,17 @@ class Panel:
         if self._is_wide != (self._sides.value == SIDES[2]):
             self._go_home(client)
 
-    def _go_home(self, client: viser.ClientHandle | None) -> None:
+    def _go_home(self, client: viser.ClientHandle | None, away: float | None = None) -> None:
+        """Look from the front again, from ``away`` scene units if given."""
         if client is None:
             return
         self._through.value = _NOWHERE
         self._leave_camera()
         self._set_home()
-        home = self._server.initial_camera
+        home, scene = self._server.initial_camera, self._scene
         with client.atomic():
             client.camera.up_direction = self._up_vector()
-            client.camera.position = home.position
+            client.camera.position = home.position if away is None else away * scene.frame.front
             client.camera.look_at = home.look_at
             client.camera.fov = home.fov
 

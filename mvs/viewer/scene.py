@@ -31,6 +31,8 @@ SIDES = ("first", "second", "side by side")
 TEXTURE, DISTANCE = "texture", "distance"
 # How far apart two subjects are shown, scene units.
 _APART = 2.4
+# Cameras are drawn so large at first, as a part of how far they are.
+_CAMERA_SHARE = 0.12
 _THUMBNAIL = 320
 _BEHIND = 1024
 # More points than these are thinned out for the eye.
@@ -121,6 +123,19 @@ class Scene:
     def kinds(self) -> list[str]:
         """The kinds of shapes that there are."""
         return [kind for kind in KINDS if any(_shape(s, kind, "") for s in self.subjects)]
+
+    def reach(self) -> float:
+        """How far the farthest camera is from the middle, scene units; 1 without cameras."""
+        captures = [s.capture for s in self.subjects if s.capture is not None]
+        centers = [view.camera.center for capture in captures for view in capture.views]
+        if not centers:
+            return 1.0
+        places = self.frame.to_scene(np.array(centers))
+        return float(np.linalg.norm(places, axis=1).max())
+
+    def camera_size(self) -> float:
+        """How large cameras are drawn at first, scene units."""
+        return float(np.clip(np.round(_CAMERA_SHARE * self.reach() / 0.05) * 0.05, 0.05, 3.0))
 
     def draw(self, look: Look) -> None:
         """Bring the scene to what a look says; what has not changed stays as it is."""
