@@ -22,7 +22,7 @@ _mvs() {
         *) command=$first ;;
     esac
     if [[ -z $command ]]; then
-        if ((COMP_CWORD == 2)); then
+        if ((COMP_CWORD == 2)) && [[ $cur != -* ]]; then
             COMPREPLY=($(compgen -W "$words" -- "$cur"))
             return
         fi
@@ -58,7 +58,7 @@ _mvs() {
         *) command=$first ;;
     esac
     if [[ -z $command ]]; then
-        if ((CURRENT == 3)); then
+        if ((CURRENT == 3)) && [[ $words[3] != -* ]]; then
             compadd -- ${=flags}
             return
         fi
@@ -107,10 +107,15 @@ end
 def _posix(template: str, name: str, words: Words) -> str:
     """A script for bash or zsh; ``name`` is the variable that holds the words to offer."""
     commands, values = [], []
-    for command, options in words.items():
+    # A command that others begin with stands for what is none of them.
+    for command in sorted(words, key=lambda command: command in _heads(words)):
+        options = words[command]
         flags = " ".join(flag for flag in options if flag)
         plain = " ".join(options.get("") or ())
-        commands.append(f"""        '{command}') {name}="{flags}" plain="{plain}" ;;""")
+        pattern = (
+            f"'{command} '*) command={command}" if command in _heads(words) else f"'{command}')"
+        )
+        commands.append(f"""        {pattern} {name}="{flags}" plain="{plain}" ;;""")
         values += [
             f"""        '{command} {flag}') values="{" ".join(choices)}" ;;"""
             for flag, choices in options.items()
@@ -127,6 +132,11 @@ def _posix(template: str, name: str, words: Words) -> str:
         .replace("@COMMANDS@", "\n".join(commands))
         .replace("@VALUES@", "\n".join(values))
     )
+
+
+def _heads(words: Words) -> set[str]:
+    """Words that commands of two words begin with."""
+    return {command.split()[0] for command in words if " " in command}
 
 
 def _groups(words: Words) -> dict[str, list[str]]:

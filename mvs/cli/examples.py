@@ -11,6 +11,8 @@ EXAMPLES = {
         "mvs export out --output head.glb",
         "mvs export out --output head.obj --up y --unit m",
     ),
+    "report": ("mvs report out",),
+    "view": ("mvs view out", "mvs view out --compare other/mesh.ply"),
     "calib photos": (
         "mvs calib photos photos --output capture",
         "mvs calib photos photos --output capture --intrinsics shared --lens OPENCV",
@@ -42,18 +44,38 @@ EXAMPLES = {
     "canonical texture": ("mvs canonical texture capture --output unwrapped --mesh out/mesh.ply",),
     "canonical register": ("mvs canonical register out/mesh.ply --output registered --unit m",),
     "canonical correspond": ("mvs canonical correspond a/mesh.ply b/mesh.ply --output a_to_b.npz",),
+    "fit image": ("mvs fit image portrait.jpg --model ict_facekit.npz --output fit",),
+    "fit capture": (
+        "mvs fit capture capture --model ict_facekit.npz --output fit",
+        "mvs fit capture capture --model flame.pkl --output fit --reconstruction out/mesh.ply",
+    ),
+    "fit video": ("mvs fit video video.mp4 --model ict_facekit.npz --output fit --every 2",),
+    "headmodel pack": ("mvs headmodel pack FaceXModel --output ict_facekit.npz",),
+    "headmodel show": ("mvs headmodel show ict_facekit.npz --picture modes.png",),
+    "batch": (
+        "mvs batch rig --images 'shot/{camera}/{frame:06d}.jpg' --output shot --quality fast",
+        "mvs batch rig --videos 'shot/{camera}.mp4' --output shot --frames 0:100:2 --register",
+    ),
+    "batch plan": ("mvs batch plan shot --workers 1 16 128",),
+    "batch export": ("mvs batch export shot --output face.usdc --smooth 5",),
     "evaluate reconstruction": (
         "mvs evaluate reconstruction data_samples/head out/head --json figures.json",
     ),
     "evaluate embedder": ("mvs evaluate embedder data_samples/head --sheet sheet.png",),
     "evaluate canonical": ("mvs evaluate canonical data_samples/head",),
     "evaluate warp": ("mvs evaluate warp data_samples/head --angles 15 30",),
+    "evaluate fit": ("mvs evaluate fit fit --truth data_samples/head",),
+    "evaluate sequence": ("mvs evaluate sequence shot --truth performance/gt",),
     "synthesize capture": (
         "mvs synthesize capture --head ict_facekit.npz --output capture --seed 3",
     ),
     "synthesize sequence": ("mvs synthesize sequence --head ict_facekit.npz --output sequence",),
     "synthesize training": (
         "mvs synthesize training --head ict_facekit.npz --output shards --n-shards 2",
+    ),
+    "synthesize fits": ("mvs synthesize fits --head ict_facekit.npz --output people",),
+    "synthesize performance": (
+        "mvs synthesize performance --head ict_facekit.npz --output performance",
     ),
     "tracks": ("mvs tracks video.mp4 --output pairs --every 2 --overlay pairs.png",),
     "train": ("mvs train --data shards --output run --preset quick",),

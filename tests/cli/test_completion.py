@@ -16,27 +16,37 @@ def words():
 
 
 @pytest.fixture(scope="module")
-def bash(words, tmp_path_factory):
+def complete_with(tmp_path_factory):
+    """What bash offers after a line, by the script of given words."""
     if shutil.which("bash") is None:
         pytest.skip("no bash")
-    script = tmp_path_factory.mktemp("completion") / "mvs.bash"
-    script.write_text(SCRIPTS["bash"](words))
 
-    def complete(*line):
-        ask = (
-            'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvs; '
-            'printf "%s\\n" "${COMPREPLY[@]}"'
-        )
-        done = subprocess.run(
-            ["bash", "--norc", "-eu", "-c", ask, "bash", str(script), *line],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stderr == ""
-        return set(done.stdout.split())
+    def load(words):
+        script = tmp_path_factory.mktemp("completion") / "mvs.bash"
+        script.write_text(SCRIPTS["bash"](words))
+        return lambda *line: offers(script, line)
 
-    return complete
+    return load
+
+
+@pytest.fixture(scope="module")
+def bash(complete_with, words):
+    return complete_with(words)
+
+
+def offers(script, line):
+    ask = (
+        'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvs; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-eu", "-c", ask, "bash", str(script), *line],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return set(done.stdout.split())
 
 
 def test_bash_completes_commands(bash):
@@ -59,6 +69,16 @@ def test_bash_completes_options_and_choices(bash):
 def test_bash_leaves_files_to_itself(bash):
     assert bash("mvs", "reconstruct", "") == set()
     assert bash("mvs", "reconstruct", "head", "--output", "") == set()
+
+
+def test_bash_tells_a_command_from_those_that_begin_with_it(complete_with):
+    words = {"batch": {"--all": None}, "batch plan": {"--workers": ()}, "other": {"--x": None}}
+    complete = complete_with(words)
+    assert complete("mvs", "batch", "") == {"plan"}
+    assert complete("mvs", "batch", "--") == {"--all"}
+    assert complete("mvs", "batch", "rig", "--") == {"--all"}
+    assert complete("mvs", "batch", "plan", "--") == {"--workers"}
+    assert complete("mvs", "other", "--") == {"--x"}
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
