@@ -38,8 +38,6 @@ COMMANDS = {
     ),
     "calib scale": Command("mvs.cli.calib_scale", "a capture in a true unit, from what is known"),
     "calib adjust": Command("mvs.cli.calib_adjust", "refine poses that are slightly off"),
-    "headmodel show": Command("mvs.cli.headmodel_show", "say what a morphable head model has"),
-    "headmodel pack": Command("mvs.cli.headmodel_pack", "write a morphable head model as one file"),
     "canonical show": Command(
         "mvs.cli.canonical_show", "draw the template, and pictures in the cube"
     ),
@@ -66,6 +64,8 @@ COMMANDS = {
     "canonical correspond": Command(
         "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
     ),
+    "headmodel show": Command("mvs.cli.headmodel_show", "say what a morphable head model has"),
+    "headmodel pack": Command("mvs.cli.headmodel_pack", "write a morphable head model as one file"),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
