@@ -14,7 +14,7 @@ from mvs.errors import ReconstructionError
 from mvs.headmodel.arrow import minimise_frames
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.fit_image import USUAL_FOCAL, zoomed
-from mvs.headmodel.observe import Observation, Observer, ObserveOptions
+from mvs.headmodel.observe import Observation, ObserveOptions, Observer
 from mvs.headmodel.options import FitOptions
 from mvs.headmodel.solve import SolveOptions, minimise
 from mvs.headmodel.stages import SHAPE, vertex_confidence
