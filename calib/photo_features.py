@@ -315,6 +315,11 @@ def _view(name: str, path: Path, mask: Path | None, size: tuple[int, int]) -> Vi
     return View(name, path, mask, lens, np.zeros(0, np.int64))
 
 
+def exif_focal(path: Path) -> float | None:
+    """Focal length of a picture in pixels, as its EXIF says; None without."""
+    return _exif(path)[0]
+
+
 def _exif(path: Path) -> tuple[float | None, str | None]:
     """Focal length in pixels and camera as COLMAP understands the EXIF."""
     import pycolmap

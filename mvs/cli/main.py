@@ -64,6 +64,13 @@ COMMANDS = {
     "canonical correspond": Command(
         "mvs.cli.canonical_correspond", "where the vertices of one head lie on another"
     ),
+    "fit image": Command("mvs.cli.fit_image", "fit a head model to one picture"),
+    "fit capture": Command(
+        "mvs.cli.fit_capture", "fit a head model to a capture, all views together"
+    ),
+    "fit video": Command(
+        "mvs.cli.fit_video", "fit a head model to a video: one identity, a pose per frame"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),

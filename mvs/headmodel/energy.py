@@ -15,7 +15,7 @@ from mvs.headmodel.solve import Box
 from mvs.headmodel.start import cube_from_model
 from mvs.headmodel.state import State, columns
 from mvs.headmodel.surface_term import Pairs, Reconstruction
-from mvs.headmodel.terms import Rows, normal_errors, prior, reprojection, to_planes
+from mvs.headmodel.terms import Rows, change, normal_errors, prior, reprojection, to_planes
 from mvs.headmodel.types import HeadModel
 from mvs.types import DoubleArray
 
@@ -79,10 +79,13 @@ def look(seen: Observation, state: State, options: FitOptions, bound: float) -> 
 
 
 class Energy:
-    """The terms of one head's energy in some pictures.
+    """The terms of one head's energy in some pictures of one moment.
 
     Attributes:
         sights: how the pictures count.
+        pairs: how the reconstruction counts.
+        beside: the head in frames beside this one, which it may differ little from.
+        beside_sd: see ``change``.
     """
 
     def __init__(
@@ -94,12 +97,15 @@ class Energy:
         knows_scale: bool,
         knows_focal: bool,
         scan: Reconstruction | None = None,
+        n_frames: int = 1,
     ) -> None:
         self._model, self._options = model, options
         self._observations = tuple(observations)
         self._scan = scan
         self.sights: tuple[Sight, ...] = ()
         self.pairs: Pairs | None = None
+        self.beside: tuple[State, ...] = ()
+        self.beside_sd = (1.0, 1.0, 1.0, 1.0)
         low, high = model.expression_bounds.T
         n = len(model.identity_names)
         joints = np.full(3 * len(model.joint_names), np.inf)
@@ -108,10 +114,10 @@ class Energy:
         bounded = np.isfinite(low) & np.isfinite(high)
         self._deviations = np.concatenate(
             [
-                np.full(n, options.identity_sd),
+                np.full(n, options.identity_sd * np.sqrt(n_frames)),
                 np.where(bounded, options.expression_sd, 1.0),
                 np.full(len(joints), options.joint_sd),
-                [options.fov_sd],
+                [options.fov_sd * np.sqrt(n_frames)],
             ]
         )
         self._free = np.ones(n + len(low) + len(joints) + 8, np.bool_)
@@ -133,11 +139,11 @@ class Energy:
             sure.append(self._planes(self.pairs, state, False).influence() * self.pairs.confidence)
         return np.concatenate(coords), np.concatenate(sure)
 
-    def box(self, pose_only: bool = False) -> Box:
-        """Bounds of the unknowns; with ``pose_only`` the shape stays."""
+    def box(self, *fixed: str) -> Box:
+        """Bounds of the unknowns; groups of ``columns`` may be fixed besides."""
         free = self._free.copy()
-        if pose_only:
-            free[: len(self._low)] = False
+        for group in fixed:
+            free[columns(self._model)[group]] = False
         return Box(self._low, self._high, free)
 
     def look(self, state: State, bound: float) -> None:
@@ -160,6 +166,9 @@ class Energy:
                 terms.append(self._normals(sight, state, derive))
         if self.pairs is not None:
             terms.append(self._planes(self.pairs, state, derive))
+        for other in self.beside:
+            found = change(state, other, self.beside_sd, derive)
+            terms.append(Rows(*found, np.ones(len(found[0]))))
         means = np.zeros(len(self._deviations))
         found = prior(state, self._deviations, means, derive)
         terms.append(Rows(*found, np.ones(len(means))))

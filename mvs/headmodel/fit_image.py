@@ -16,7 +16,7 @@ from mvs.headmodel.types import Fit, HeadModel
 from mvs.types import ByteArray, CubeMap, Embedder
 
 # Focal length of a picture of which nobody knows it, in longer sides: a field of 50 degrees.
-_USUAL_FOCAL = 1.07
+USUAL_FOCAL = 1.07
 _CLOSER = "give a picture with the face in it, large and sharp"
 
 
@@ -58,7 +58,7 @@ def fit_image(
             f"camera must be of the picture, {width} x {height}, is {camera.width} x "
             f"{camera.height}"
         )
-    taken = camera or simple_camera(width, height, _USUAL_FOCAL * max(width, height))
+    taken = camera or simple_camera(width, height, USUAL_FOCAL * max(width, height))
     return fit_map(cube_map, taken, model, options, knows_focal=camera is not None, name=name)
 
 

@@ -86,10 +86,11 @@ class Observation:
         return Observation(
             self.camera,
             self.places.rows(chosen),
-            *(
-                getattr(self, name)[chosen]
-                for name in ("pixels", "coords", "sigma", "weight", "confidence")
-            ),
+            self.pixels[chosen],
+            self.coords[chosen],
+            self.sigma[chosen],
+            self.weight[chosen],
+            self.confidence[chosen],
             None if self.normals is None else self.normals[chosen],
         )
 

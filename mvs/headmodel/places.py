@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from mvs.headmodel.types import HeadModel, Shape
-from mvs.types import DoubleArray, IntArray
+from mvs.types import BoolArray, DoubleArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Places:
     def __len__(self) -> int:
         return len(self.corners)
 
-    def rows(self, chosen: object) -> Places:
+    def rows(self, chosen: BoolArray | slice) -> Places:
         """Some of the places, by a mask or by rows."""
-        return Places(self.model, self.corners[chosen], self.shares[chosen])  # type: ignore[index]
+        return Places(self.model, self.corners[chosen], self.shares[chosen])
 
     def points(self, shape: Shape) -> DoubleArray:
         """(N, 3) in the model's space."""
@@ -43,12 +43,13 @@ class Places:
         if "neutral" not in self._kept:
             self._kept["neutral"] = self._points(self.model.neutral())
         values = np.concatenate([shape.identity, shape.expression])
-        return self._kept["neutral"] + np.einsum("ncp,p->nc", self.jacobian(shape), values)
+        moved = np.einsum("ncp,p->nc", self.jacobian(shape), values)
+        return np.asarray(self._kept["neutral"] + moved)
 
     def _points(self, shape: Shape) -> DoubleArray:
         used, index = np.unique(self.corners, return_inverse=True)
         vertices = self.model.vertices(shape, used.astype(np.int32))
-        return np.einsum("nk,nkc->nc", self.shares, vertices[index.reshape(-1, 3)])
+        return np.asarray(np.einsum("nk,nkc->nc", self.shares, vertices[index.reshape(-1, 3)]))
 
     def jacobian(self, shape: Shape) -> DoubleArray:
         """(N, 3, K + E + 3 J) derivatives of ``points``.

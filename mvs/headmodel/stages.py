@@ -15,6 +15,7 @@ from mvs.types import DoubleArray, FloatArray
 # A vertex so far from what was seen, in the cube, has two thirds of its confidence.
 _REACH = 0.02
 _N_NEAR = 4
+SHAPE = ("identity", "expression", "joints")
 
 
 def solve_stages(energy: Energy, state: State, options: FitOptions) -> State:
@@ -26,7 +27,7 @@ def solve_stages(energy: Energy, state: State, options: FitOptions) -> State:
         options: how many stages, and their bounds.
     """
     energy.look(state, options.bound)
-    state = minimise(energy.rows, state, energy.box(pose_only=True), options.solve).state
+    state = minimise(energy.rows, state, energy.box(*SHAPE), options.solve).state
     for bound in np.geomspace(options.bound, options.final_bound, options.stages):
         energy.look(state, float(bound))
         state = minimise(energy.rows, state, energy.box(), options.solve).state

@@ -66,6 +66,10 @@ class State:
         """The state with other coefficients (K + E + 3 J,)."""
         return State(self._shaped(values), self.world_from_model, self.zoom)
 
+    def clipped(self, low: DoubleArray, high: DoubleArray) -> State:
+        """The state with its coefficients within bounds (K + E + 3 J,)."""
+        return self.with_vector(np.clip(self.vector(), low, high))
+
     def _shaped(self, values: DoubleArray) -> Shape:
         k, e = self.shape.identity.size, self.shape.expression.size
         joints = values[k + e :].reshape(self.shape.joints.shape)
@@ -101,8 +105,15 @@ def rotation_of(vector: DoubleArray) -> DoubleArray:
     return np.asarray(np.eye(3) + first * cross + second * cross @ cross)
 
 
+def vector_of(rotation: DoubleArray) -> DoubleArray:
+    """(3,) vector of a rotation (3, 3), of less than half a turn."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_matrix(rotation).as_rotvec())
+
+
 def cross_matrix(vector: DoubleArray) -> DoubleArray:
-    """(3, 3) with cross_matrix(a) @ b = a x b."""
+    """The matrix (3, 3) by which the cross product with a vector multiplies."""
     x, y, z = vector
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 

@@ -14,12 +14,11 @@ from mvs.headmodel.places import Places
 from mvs.headmodel.state import State
 from mvs.headmodel.types import HeadModel
 from mvs.kernels.raster import vertex_normals
-from mvs.types import DoubleArray, FloatArray
+from mvs.types import DoubleArray
 
 # Hair and clothes lie off the model's skin.
 _SKIN = ("skin", "brow", "nose", "lip", "ear")
 _SAME_SIDE = 0.7
-_LENGTH_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class Reconstruction:
         self.options = options or SurfaceOptions()
         self._mesh = mesh
         self._surface = Surface(mesh.points, mesh.faces)
-        self._normals: FloatArray = vertex_normals(mesh.points.astype(np.float32), mesh.faces)
+        normals = vertex_normals(mesh.points.astype(np.float32), mesh.faces)
+        self._normals = normals.astype(np.float64)
         self._places, self._coords, self._area = _sample(model, self.options.places)
 
     def pair(self, state: State, gate_mm: float, unit_mm: float) -> Pairs:
@@ -113,7 +113,9 @@ def _sample(model: HeadModel, n: int) -> tuple[Places, DoubleArray, DoubleArray]
     coords = topology.coords.astype(np.float64)
     middle = coords[topology.faces].mean(axis=1)
     skin = [REGIONS.index(name) for name in _SKIN]
-    outer = [i for i, name in enumerate(topology.part_names) if name in ("face", "head", "head_neck")]
+    outer = [
+        i for i, name in enumerate(topology.part_names) if name in ("face", "head", "head_neck")
+    ]
     kept = np.isin(region_of(middle.astype(np.float32)), skin)
     kept &= np.isin(topology.parts, outer)[topology.faces].all(axis=1)
     faces = topology.faces[kept]

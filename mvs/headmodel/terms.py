@@ -13,7 +13,7 @@ import numpy as np
 
 from calib.camera import Camera
 from mvs.headmodel.places import Places
-from mvs.headmodel.state import State, cross_matrix
+from mvs.headmodel.state import State, cross_matrix, vector_of
 from mvs.kernels.gram import normal_equations
 from mvs.types import DoubleArray, FloatArray
 
@@ -196,6 +196,58 @@ def prior(
     rows = np.arange(len(values))
     jacobian[rows, 0, np.append(rows[:-1], state.size - 1)] = 1 / deviations
     return error, jacobian
+
+
+def change(
+    state: State, other: State, deviations: tuple[float, float, float, float], derive: bool = True
+) -> tuple[DoubleArray, DoubleArray | None]:
+    """What changed from another frame to this one, in standard deviations.
+
+    Args:
+        state: of the head in this frame.
+        other: in a frame beside it.
+        deviations: of an expression's change, a joint's (radians), the head's rotation (radians)
+            and its translation (the world's unit).
+        derive: whether derivatives are wanted.
+
+    Returns:
+        (E + 3 J + 6, 1) residuals and their derivatives by ``state``.
+    """
+    e, j = state.shape.expression.size, state.shape.joints.size
+    first = state.shape.identity.size
+    spread = np.repeat(deviations, [e, j, 3, 3])
+    place, before = state.world_from_model, other.world_from_model
+    turn = vector_of(place.rotation @ before.rotation.T)
+    moved = np.concatenate(
+        [
+            (state.vector() - other.vector())[first:],
+            turn,
+            place.translation - before.translation,
+        ]
+    )
+    error = (moved / spread)[:, None]
+    if not derive:
+        return error, None
+    jacobian = np.zeros((len(moved), 1, state.size))
+    rows = np.arange(len(moved))
+    jacobian[rows, 0, first + rows] = 1.0
+    jacobian[e + j : e + j + 3, 0, first + e + j : first + e + j + 3] = _log_derivative(turn)
+    return error, jacobian / spread[:, None, None]
+
+
+def _log_derivative(turn: DoubleArray) -> DoubleArray:
+    """Derivative (3, 3) of the rotation vector of exp(w) R by w at 0, where R turns by ``turn``.
+
+    Source:
+        Inverse of the left Jacobian of SO(3); Barfoot, "State estimation for robotics"
+        (2017), equation 7.37.
+    """
+    angle = float(np.linalg.norm(turn))
+    cross = cross_matrix(turn)
+    if angle < 1e-4:
+        return np.asarray(np.eye(3) - 0.5 * cross + cross @ cross / 12)
+    factor = 1 / angle**2 - (1 + np.cos(angle)) / (2 * angle * np.sin(angle))
+    return np.asarray(np.eye(3) - 0.5 * cross + factor * cross @ cross)
 
 
 def _by_state(

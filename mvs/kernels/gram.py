@@ -1,4 +1,4 @@
-"""Normal equations of weighted least squares, the same to the last bit for any number of threads."""
+"""Normal equations of weighted least squares, the same bits for any number of threads."""
 
 from __future__ import annotations
 

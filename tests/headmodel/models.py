@@ -101,8 +101,8 @@ def expression_mode(name, points, eye_of):
     side = {"L": 1.0, "R": -1.0}.get(name[-1], 0.0) if "_" in name else 0.0
     there = points * [side or 1, 1, 1]
     what = name.partition("_")[0]
-    lower = 1 / (1 + np.exp((points[:, 1] + 3.2) / 0.5)) * np.exp(-((points[:, 2] - 9) / 5) ** 2)
-    lower = (lower * np.exp(-((points[:, 1] + 6) / 5) ** 2))[:, None]
+    lower = 1 / (1 + np.exp((points[:, 1] + 3.2) / 0.5)) * np.exp(-(((points[:, 2] - 9) / 5) ** 2))
+    lower = (lower * np.exp(-(((points[:, 1] + 6) / 5) ** 2)))[:, None]
     skin_only = (eye_of == 0)[:, None]
     if what == "eyeLookUp":
         up = np.zeros_like(points)
@@ -118,7 +118,8 @@ def expression_mode(name, points, eye_of):
         "jawLeft": lower * [0.9, 0, 0],
         "jawRight": lower * [-0.9, 0, 0],
         "jawOpen": lower * [0, -1.8, -0.5],
-        "mouthPucker": bump(points, (0, -3.3, 11), (2.2, 1.2, 3)) * (points * [-0.2, 0, 0] + [0, 0, 0.5]),
+        "mouthPucker": bump(points, (0, -3.3, 11), (2.2, 1.2, 3))
+        * (points * [-0.2, 0, 0] + [0, 0, 0.5]),
         "mouthSmile": bump(there, (2.6, -3.2, 10), (1.2, 1.3, 3)) * [side * 0.6, 0.7, -0.3],
         "noseSneer": bump(there, (1.2, 1, 11), (0.9, 1, 2)) * [0, 0.4, 0.1],
     }

@@ -1,0 +1,91 @@
+"""``mvs fit video``: a head model fitted to every frame of a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mvs.cli.fit_source import ModelOptions
+from mvs.headmodel.fit_video import VideoOptions
+
+if TYPE_CHECKING:
+    from mvs.types import ByteArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """Write OUTPUT/fit.json, meshes, expressions.csv and overlays of a head fitted to a video.
+
+    One identity for all frames, an expression and a pose for each. The frame is the camera's, in
+    metres, as of ``mvs fit image``.
+
+    Attributes:
+        video: video, or folder of numbered frames.
+        focal_px: focal length in pixels; without, it is solved for.
+        every: 1 for all frames, 2 for every second, ...
+        fps: frames a second of the overlay and of the animation.
+        meshes: write the posed mesh of every frame.
+        overlay: draw the head over the frames too.
+        fit: weights.
+    """
+
+    video: Annotated[Positional[Path], arg(metavar="VIDEO")]
+    focal_px: float | None = None
+    every: int = 1
+    fps: float = 25.0
+    meshes: bool = False
+    overlay: bool = True
+    fit: VideoOptions = field(default_factory=VideoOptions)
+
+
+def run(options: Options) -> None:
+    """Run the command."""
+    from mvs.cli.show import counter, progress_bars, warn
+    from mvs.headmodel.fit_video import fit_video
+    from mvs.headmodel.output import OutputOptions, write_fit
+    from mvs.headmodel.start import simple_camera
+    from mvs.record import prepare_output
+    from mvs.tracks.pictures import estimate_length, read_pictures
+
+    if options.every < 1 or (options.focal_px is not None and not options.focal_px > 0):
+        raise ValueError("--every must be at least 1 and --focal-px more than 0")
+    how = OutputOptions(rate=options.fps, meshes=options.meshes, overlays=options.overlay)
+    total = estimate_length(options.video, options.every)
+    model = options.load_model()
+    prepare_output(options.output)
+    embedder = options.load_embedder()
+    frames = read_pictures(options.video, options.every)
+    camera = None
+    if options.focal_px is not None:
+        height, width = next(read_pictures(options.video)).image.shape[:2]
+        camera = simple_camera(width, height, options.focal_px)
+    with progress_bars(options.quiet) as progress:
+        fit = fit_video(
+            frames,
+            embedder,
+            model,
+            options.fit,
+            camera=camera,
+            threads=options.threads,
+            progress=counter(progress, "embed", total),
+        )
+    again = _InOrder(options.video, options.every)
+    write_fit(fit, options.output, how, pictures=again.picture)
+    if not options.quiet:
+        warn(list(fit.warnings))
+
+
+class _InOrder:
+    """Frames of a video by number, asked for one after the other."""
+
+    def __init__(self, video: Path, every: int) -> None:
+        from mvs.tracks.pictures import read_pictures
+
+        self._frames = enumerate(read_pictures(video, every))
+
+    def picture(self, frame: int, _view: int) -> ByteArray:
+        """Frame (H, W, 3) uint8 RGB; none before the last that was asked for."""
+        return next(found.image for number, found in self._frames if number == frame)
