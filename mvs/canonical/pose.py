@@ -29,6 +29,10 @@ class HeadPose:
         """World positions (N, 3) of cube coordinates (N, 3)."""
         return np.asarray(self.scale * coords @ self.rotation.T + self.translation)
 
+    def to_cube(self, positions: DoubleArray) -> DoubleArray:
+        """Cube coordinates (N, 3) of world positions (N, 3)."""
+        return np.asarray((positions - self.translation) @ self.rotation / self.scale)
+
     def direction(self, position: DoubleArray) -> DoubleArray:
         """Unit vector (3,) from the cube's middle to a world position, in the head's frame."""
         towards = (position - self.to_world(np.full(3, 0.5))) @ self.rotation

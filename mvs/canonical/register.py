@@ -104,6 +104,7 @@ def register(
     template: Template | None = None,
     options: RegisterOptions | None = None,
     progress: Callable[[], None] | None = None,
+    start: DoubleArray | None = None,
 ) -> Registration:
     """Wrap a template onto a scan.
 
@@ -112,13 +113,16 @@ def register(
         template: the shipped one if None.
         options: see ``RegisterOptions``.
         progress: called ``options.iterations`` times.
+        start: (V, 3) the template near the scan already, in its frame and unit, as a fit is: its
+            shape is then kept where the scan says nothing, in place of the template's own.
 
     Raises:
         ValueError: if the scan has too few cube coordinates, or they are of no head.
     """
     template, options = template or load_template(), options or RegisterOptions()
     pose = scan.pose()
-    wrap = _Wrap(scan.in_cube(pose), template, options)
+    near = None if start is None else pose.to_cube(start)
+    wrap = _Wrap(scan.in_cube(pose), template, options, near)
     shape = wrap.first()
     for step in range(options.iterations):
         shape = wrap.draw(shape, step)
@@ -142,12 +146,20 @@ def register(
 class _Wrap:
     """One template on its way to one scan, both in the cube's frame."""
 
-    def __init__(self, scan: Scan, template: Template, options: RegisterOptions) -> None:
-        rest = template.coords.astype(np.float64)
+    def __init__(
+        self,
+        scan: Scan,
+        template: Template,
+        options: RegisterOptions,
+        start: DoubleArray | None = None,
+    ) -> None:
+        coords = template.coords.astype(np.float64)
+        rest = coords if start is None else start
         self.options, self.bender = options, Bender(rest, template.faces)
-        outwards = mesh_normals(rest, template.faces)
-        self.target = Target(scan, rest, outwards, options.cube_reach, options.over_skin)
-        self.tether, self.places = cube_targets(scan, rest)
+        self._is_near = start is not None
+        outwards = mesh_normals(coords, template.faces)
+        self.target = Target(scan, coords, outwards, options.cube_reach, options.over_skin)
+        self.tether, self.places = cube_targets(scan, coords)
         self.stiffer = np.ones(len(rest))
         self.sound = np.ones(len(rest))
         self.far = rest
@@ -155,8 +167,10 @@ class _Wrap:
         self._rest_crossings = find_crossings(rest, template.faces)
 
     def first(self) -> DoubleArray:
-        """Where the cube coordinates alone put the template."""
+        """Where the cube coordinates alone put the template; the start of one that is near."""
         shape = self.bender.rest
+        if self._is_near:
+            return shape
         for length in (_FAR_LENGTH, _FIRST_LENGTH):
             pulls = self._pulls(shape, _FIRST_TETHER)
             system = self.bender.system(length, self.stiffer, pulls)

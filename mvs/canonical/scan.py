@@ -134,8 +134,7 @@ class Scan:
 
     def in_cube(self, pose: HeadPose) -> Scan:
         """The scan, turned, moved and scaled so that it lies on its cube coordinates."""
-        places = (self.points - pose.translation) @ pose.rotation / pose.scale
-        return replace(self, points=places, normals=self.normals @ pose.rotation)
+        return replace(self, points=pose.to_cube(self.points), normals=self.normals @ pose.rotation)
 
 
 def read_scan(path: Path) -> Scan:

@@ -21,6 +21,7 @@ class Options(RegisterOptions):
         output: folder of the results.
         template: PLY with u v w per vertex, or OBJ, in place of the shipped head.
         template_coords: .npy (V, 3) with the cube coordinates of an OBJ's vertices.
+        fit: posed.ply of mvs fit capture, in the scan's frame and unit, to start from.
         unit: of the scan; without it a head counts as large as the neutral one in the report.
         truth: mesh.ply of a ground truth with u v w, to measure against; needs a unit.
         quiet: print nothing but errors.
@@ -30,6 +31,7 @@ class Options(RegisterOptions):
     output: Path
     template: Path | None = None
     template_coords: Path | None = None
+    fit: Path | None = None
     unit: Literal["m", "cm", "mm"] | None = None
     truth: Path | None = None
     quiet: bool = False
@@ -38,6 +40,7 @@ class Options(RegisterOptions):
 def run(options: Options) -> None:
     """Run the command."""
     from calib.scale import UNIT_MM
+    from mvs.canonical.fitted import read_fitted, register_fitted
     from mvs.canonical.register import register
     from mvs.canonical.scan import read_scan
     from mvs.canonical.template import load_template, read_template
@@ -50,6 +53,9 @@ def run(options: Options) -> None:
         raise ValueError("--template-coords belong to a --template")
     if options.truth is not None and options.unit is None:
         raise ValueError("--truth needs the --unit of the scan")
+    if options.fit is not None and options.template is not None:
+        raise ValueError("--fit is a template itself: leave out --template")
+    head = None if options.fit is None else read_fitted(options.fit)
     template = load_template()
     if options.template is not None:
         template = read_template(options.template, options.template_coords)
@@ -59,7 +65,10 @@ def run(options: Options) -> None:
     prepare_output(options.output)
     with progress_bars(options.quiet) as progress:
         step = counter(progress, "register", options.iterations)
-        wrapped = register(scan, template, options, step)
+        if head is not None:
+            wrapped = register_fitted(scan, head, options, step)
+        else:
+            wrapped = register(scan, template, options, step)
     report = registration_report(wrapped, scan, mm)
     if options.truth is not None and mm is not None:
         report["truth"] = registration_figures(wrapped, options.truth, mm)

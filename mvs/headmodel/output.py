@@ -16,7 +16,7 @@ from mvs.headmodel.animate import write_fit_glb
 from mvs.headmodel.curves import write_curves
 from mvs.headmodel.fit_files import neutral_vertices, write_fit_files
 from mvs.headmodel.overlay import draw_fit
-from mvs.headmodel.types import Fit
+from mvs.headmodel.types import Fit, Topology
 from mvs.stages.model import Axis, Model, Unit, find_up, known_unit, placed, placement
 from mvs.stages.obj import ObjMesh, write_obj
 from mvs.stages.ply import write_ply
@@ -25,6 +25,9 @@ from mvs.types import ByteArray, DoubleArray, FloatArray, PointCloud
 # (frame, view) to the picture (H, W, 3) uint8 RGB, as ``Fit.names[frame][view]`` is taken.
 Pictures = Callable[[int, int], ByteArray]
 _GREY = 200
+# Words of parts' names.
+_FACE, _MOUTH = ("face",), ("mouth", "gums", "teeth", "tongue")
+_EYES = ("eye", "lacrimal", "eyelashes", "eyeball")
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,16 @@ def fit_model(fit: Fit, vertices: DoubleArray, confidence: FloatArray) -> Model:
     return Model(cloud, topology.faces, unit=known_unit(fit.unit), up=find_up(known))
 
 
+def standard_parts(topology: Topology) -> ByteArray:
+    """(V,) parts as all PLY files number them: face, head and neck, eyes, inside of the mouth."""
+    numbers = np.ones(len(topology.part_names), np.uint8)
+    for index, name in enumerate(topology.part_names):
+        words = set(name.split("_"))
+        for number, known in enumerate((_FACE, (), _EYES, _MOUTH)):
+            numbers[index] = number if words & set(known) else numbers[index]
+    return np.asarray(numbers[topology.parts])
+
+
 def _placed(fit: Fit, model: Model, options: OutputOptions) -> Model:
     if options.unit is not None and model.unit is None:
         raise ValueError(f"the unit of the {fit.model.name} fit is not known: --unit cannot change")
@@ -124,8 +137,7 @@ def _write_mesh(path: Path, model: Model, fit: Fit) -> list[Path]:
     topology, cloud = fit.model.topology, model.vertices
     files = [path.with_name(f"{path.name}.ply"), path.with_name(f"{path.name}.obj")]
     with replacing(files[0]) as stream:
-        part = {"part": topology.parts.astype(np.uint8)}
-        write_ply(stream, cloud, topology.faces, model.unit, part)
+        write_ply(stream, cloud, topology.faces, model.unit, {"part": standard_parts(topology)})
     uv = (topology.uv, topology.face_uv) if len(topology.uv) else (None, None)
     mesh = ObjMesh(cloud.points, topology.faces, uv[0], uv[1], cloud.normals)
     known = f"headmvs, unit {model.unit or 'unknown'}, up {model.up or 'unknown'}"
