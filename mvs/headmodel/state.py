@@ -113,7 +113,7 @@ def vector_of(rotation: DoubleArray) -> DoubleArray:
 
 
 def cross_matrix(vector: DoubleArray) -> DoubleArray:
-    """(3, 3): its product with b is a x b."""
+    """The matrix (3, 3) by which the cross product with a vector multiplies."""
     x, y, z = vector
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 

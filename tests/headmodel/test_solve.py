@@ -1,0 +1,165 @@
+"""The solver against SciPy's, and the normal equations against NumPy's."""
+
+import numba
+import numpy as np
+import pytest
+from scipy.optimize import least_squares, lsq_linear
+
+from mvs.headmodel.arrow import minimise_frames
+from mvs.headmodel.places import Places
+from mvs.headmodel.solve import Box, SolveOptions, minimise, solve_bounded
+from mvs.headmodel.state import State
+from mvs.headmodel.terms import Rows, prior, reprojection
+from mvs.kernels.gram import normal_equations
+from tests.headmodel.maps import camera_at, person, place
+from tests.headmodel.models import small_ict
+
+
+def random_rows(n=2500, width=37):
+    rng = np.random.default_rng(0)
+    weight = rng.random(n) * (rng.random(n) < 0.9)
+    return rng.normal(size=(n, width)), rng.normal(size=n), weight
+
+
+def test_normal_equations():
+    jacobian, residual, weight = random_rows(2501)
+    normal, right = normal_equations(jacobian, residual, weight)
+    np.testing.assert_allclose(normal, (jacobian.T * weight) @ jacobian, atol=1e-10)
+    np.testing.assert_allclose(right, jacobian.T @ (weight * residual), atol=1e-10)
+    np.testing.assert_array_equal(normal, normal.T)
+
+
+def test_normal_equations_of_nothing_are_zero():
+    normal, right = normal_equations(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+    assert normal.shape == (4, 4)
+    assert not normal.any()
+    assert not right.any()
+    with pytest.raises(ValueError, match="must be"):
+        normal_equations(np.zeros((3, 4)), np.zeros(2), np.zeros(3))
+
+
+def test_normal_equations_do_not_depend_on_threads():
+    rows = random_rows(5000)
+    before = numba.get_num_threads()
+    try:
+        found = []
+        for n in (1, 2):
+            numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+            found.append(normal_equations(*rows))
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bounded_step_is_scipys(seed):
+    rng = np.random.default_rng(seed)
+    jacobian, residual = rng.normal(size=(60, 20)), 3 * rng.normal(size=60)
+    low, high = -rng.random(20) * 0.2, rng.random(20) * 0.2
+    low[:3] = high[:3] = 0.0
+    low[3:6] = -np.inf
+    normal, gradient = jacobian.T @ jacobian, jacobian.T @ residual
+    found = solve_bounded(normal, gradient, low, high)
+    loose = high > low
+    wanted = lsq_linear(jacobian[:, loose], -residual, (low[loose], high[loose]), tol=1e-14)
+    np.testing.assert_allclose(found[loose], wanted.x, atol=1e-6)
+    assert not found[~loose].any()
+
+
+class Tiny:
+    """A head seen at a few places in one picture."""
+
+    def __init__(self, seed=0, expression=None):
+        self.model = small_ict(1500)
+        rng = np.random.default_rng(seed)
+        faces = self.model.topology.faces
+        faces = faces[rng.choice(np.flatnonzero(self.model.topology.parts[faces[:, 0]] == 0), 60)]
+        self.places = Places(self.model, faces, rng.dirichlet(np.ones(3), 60))
+        self.camera = camera_at()
+        shape = person(self.model, seed)
+        if expression is not None:
+            shape.expression[:] = expression
+        true = State(shape, place(self.model))
+        error = reprojection(self.places, true, self.camera, np.zeros((60, 2)), None, False)[0]
+        self.pixels = error + 0.3 * rng.normal(size=(60, 2))
+        self.start = State(self.model.neutral(), place(self.model, 4.0, 1.0, (0.01, 0, 0)))
+        self.deviations = np.append(np.full(self.start.n_shape, 0.7), 0.2)
+
+    def rows(self, state, derive):
+        found = reprojection(self.places, state, self.camera, self.pixels, None, derive)
+        kept = prior(state, self.deviations, np.zeros(len(self.deviations)), derive)
+        return [Rows(*found, np.full(60, 0.8)), Rows(*kept, np.ones(len(kept[0])))]
+
+    def box(self):
+        n = len(self.model.identity_names)
+        low, high = self.model.expression_bounds.T
+        free = np.ones(self.start.size, np.bool_)
+        free[-2] = False
+        loose = np.full(n, np.inf)
+        return Box(np.append(-loose, low), np.append(loose, high), free)
+
+
+def test_minimum_is_scipys():
+    tiny = Tiny()
+    box = tiny.box()
+    found = minimise(tiny.rows, tiny.start, box, SolveOptions(60, 1e-14))
+    assert (np.diff(found.energies) <= 0).all()
+    low, high = box.limits(tiny.start)
+    free = np.flatnonzero(high > low)
+
+    def residuals(x):
+        step = np.zeros(tiny.start.size)
+        step[free] = x
+        rows = tiny.rows(tiny.start.moved(step), False)
+        return np.concatenate([(np.sqrt(r.weight)[:, None] * r.residual).ravel() for r in rows])
+
+    bounds = low[free] - 1e-12, high[free] + 1e-12
+    wanted = least_squares(residuals, np.zeros(len(free)), bounds=bounds, xtol=1e-12, ftol=1e-14)
+    assert found.energies[-1] <= 2 * wanted.cost * (1 + 1e-6)
+    assert found.energies[-1] >= 2 * wanted.cost * (1 - 1e-4)
+
+
+def test_bounds_hold_and_are_reached():
+    tiny = Tiny(expression=-0.6)
+    found = minimise(tiny.rows, tiny.start, tiny.box(), SolveOptions(30, 1e-12)).state
+    low, high = tiny.model.expression_bounds.T
+    assert (found.shape.expression >= low).all()
+    assert (found.shape.expression <= high).all()
+    assert (found.shape.expression == low).sum() > 3
+
+
+def test_frames_that_share_an_identity():
+    """By the Schur complement as by one large system."""
+    tinies = [Tiny(seed) for seed in (0, 1)]
+    n = len(tinies[0].model.identity_names)
+    shared = np.zeros(tinies[0].start.size, np.bool_)
+    shared[:n] = True
+    states, totals = minimise_frames(
+        tinies,
+        [t.start for t in tinies],
+        [t.box() for t in tinies],
+        shared,
+        SolveOptions(60, 1e-14),
+    )
+    assert (np.diff(totals) <= 0).all()
+    np.testing.assert_array_equal(states[0].shape.identity, states[1].shape.identity)
+    own = np.flatnonzero(~shared & tinies[0].box().free)
+    low, high = tinies[0].box().limits(tinies[0].start)
+    bounds = np.concatenate([low[:n], low[own], low[own]]) - 1e-12
+    tops = np.concatenate([high[:n], high[own], high[own]]) + 1e-12
+
+    def residuals(x):
+        parts = []
+        for k, tiny in enumerate(tinies):
+            step = np.zeros(tiny.start.size)
+            step[:n] = x[:n]
+            step[own] = x[n + k * len(own) : n + (k + 1) * len(own)]
+            for r in tiny.rows(tiny.start.moved(step), False):
+                parts.append((np.sqrt(r.weight)[:, None] * r.residual).ravel())
+        return np.concatenate(parts)
+
+    wanted = least_squares(
+        residuals, np.zeros(len(tops)), bounds=(bounds, tops), xtol=1e-12, ftol=1e-14
+    )
+    assert totals[-1] == pytest.approx(2 * wanted.cost, rel=1e-3)
