@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from tyro.conf import arg
+
+from mvs.cache import CacheOptions
 from mvs.cli.source import SourceOptions
 from mvs.stages.confirm import ConfirmOptions
 from mvs.stages.extend import ExtendOptions
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from mvs.pipeline import PipelineOptions
     from mvs.record import Report
 
+# The stages of mvs.pipeline.STAGES, spelt out so that --help need not import them.
+StageName = Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SourceOptions):
@@ -27,6 +33,12 @@ class Options(SourceOptions):
 
     Attributes:
         until: last stage to run.
+        start: first stage to compute anew; what comes before is taken from the last run into the
+            same output where it is still there and nothing changed, as is everything without
+            this.
+        force: compute everything anew, also where the output holds another capture's results.
+        keep: of intermediate results once all is done: ``some`` are as large as the results, and
+            make a run with another mesh or another quality quick; ``all`` are four times that.
         quality: ``draft`` stops at what the cube maps give, millimetres; the others refine it
             photometrically to tenths: ``fast`` gives every second pixel of every second row a
             depth, ``balanced`` every pixel, ``best`` of larger heads.
@@ -43,7 +55,10 @@ class Options(SourceOptions):
         mesh: how it becomes a mesh.
     """
 
-    until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
+    until: StageName = "mesh"
+    start: Annotated[StageName | None, arg(name="from")] = None
+    force: bool = False
+    keep: Literal["none", "some", "all"] = "some"
     quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
     texture: bool = False
     verbose: bool = False
@@ -61,10 +76,17 @@ class Options(SourceOptions):
         from mvs.pipeline import PRESETS
 
         preset = PRESETS[self.quality]
-        stages = {f.name: getattr(self, f.name) for f in fields(preset) if f.name != "embed"}
+        stages = {name: getattr(self, name) for name in _stages(preset)}
         if preset.refine is None:
             stages["refine"] = None
-        return replace(preset, embed=replace(preset.embed, threads=self.threads), **stages)
+        embed = replace(preset.embed, threads=self.threads)
+        cache = CacheOptions(self.force, self.start, self.keep)
+        return replace(preset, embed=embed, cache=cache, **stages)
+
+
+def _stages(preset: PipelineOptions) -> list[str]:
+    """Stages whose options are given by their names."""
+    return [f.name for f in fields(preset) if f.name not in ("embed", "cache")]
 
 
 def defaults(arguments: list[str]) -> Options:
@@ -80,7 +102,7 @@ def defaults(arguments: list[str]) -> Options:
             quality = joined or value
     # What is no preset is named when the words are parsed.
     preset = PRESETS.get(quality, PRESETS[Options.quality])
-    stages = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "embed"}
+    stages = {name: getattr(preset, name) for name in _stages(preset)}
     if preset.refine is None:
         del stages["refine"]
     return Options(capture=tyro.MISSING, output=tyro.MISSING, **stages)
@@ -89,6 +111,7 @@ def defaults(arguments: list[str]) -> Options:
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import progress_bars, warn
+    from mvs.folder import claimed
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
@@ -109,7 +132,8 @@ def run(options: Options) -> None:
             capture, embedder, options.output, options.pipeline(), options.until, progress
         )
     if options.texture:
-        done = texture_capture(capture, options.output, options.output)
+        with claimed(options.output):
+            done = texture_capture(capture, options.output, options.output)
         report.warnings.extend(done.warnings)
         report.files.extend(done.files)
     if not options.quiet:
@@ -132,9 +156,10 @@ def _print(report: Report, verbose: bool) -> None:
     rows = []
     for stage, seconds in report.seconds.items():
         what = made[stage] if made[stage] in report.counts else "views"
-        rows.append(
-            (stage, f"{seconds:.1f} s", f"{report.counts[what]:,} {what}".replace("_", " "))
-        )
+        told = f"{report.counts[what]:,} {what}".replace("_", " ")
+        cached = report.cached.get(stage)
+        told += f" ({'' if cached == 'all' else cached + ' '}from an earlier run)" if cached else ""
+        rows.append((stage, f"{seconds:.1f} s", told))
     rows.append(("total", f"{sum(report.seconds.values()):.1f} s", f"peak {report.peak_mb:.0f} MB"))
     table("", ("stage", "time", "result"), rows)
     if verbose:
