@@ -7,6 +7,7 @@ kind counts as absent. Arrays come back bit by bit, and nothing is unpickled.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -99,7 +100,8 @@ class Store:
         if self._skipped is None or stage in self._skipped:
             return None, False
         try:
-            value = _unpack(bytearray(self._path(stage, key).read_bytes()), self._kinds)
+            path = self._path(stage, key)
+            value = _unpack(path.name, bytearray(path.read_bytes()), self._kinds)
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
             return None, False
         self._note(stage, key, lasting)
@@ -111,8 +113,9 @@ class Store:
         document = _encode(value, arrays)
         if self._skipped is not None:
             self._folder.mkdir(exist_ok=True)
-            with replacing(self._path(stage, key)) as file:
-                file.writelines(_pack(document, arrays))
+            path = self._path(stage, key)
+            with replacing(path) as file:
+                file.writelines(_pack(path.name, document, arrays))
             self._note(stage, key, lasting)
         written = iter(arrays)
         return _decode(document, lambda *_: next(written), self._kinds)  # type: ignore[no-any-return]
@@ -167,6 +170,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@functools.cache
 def code_digest() -> str:
     """SHA-256 of this package's source: what another version computed is of no use."""
     whole = hashlib.sha256()
@@ -177,9 +181,9 @@ def code_digest() -> str:
     return whole.hexdigest()
 
 
-def _pack(document: Any, arrays: Sequence[AnyArray]) -> Iterator[bytes | memoryview]:
-    """An entry's bytes: magic, checksum of the rest, length of the JSON, JSON, arrays."""
-    checksum = hashlib.sha256()
+def _pack(name: str, document: Any, arrays: Sequence[AnyArray]) -> Iterator[bytes | memoryview]:
+    """An entry's bytes: magic, checksum of its name and the rest, length of the JSON, JSON, data."""
+    checksum = hashlib.sha256(name.encode())
     for part in _body(document, arrays):
         checksum.update(part)
     yield _MAGIC + checksum.digest()
@@ -196,16 +200,16 @@ def _body(document: Any, arrays: Sequence[AnyArray]) -> Iterator[bytes | memoryv
         at += -at % _ALIGN + array.nbytes
 
 
-def _unpack(data: bytearray, kinds: dict[str, type]) -> Any:
+def _unpack(name: str, data: bytearray, kinds: dict[str, type]) -> Any:
     """What an entry holds.
 
     Raises:
         ValueError, TypeError, KeyError, IndexError: if it is damaged or of another kind.
     """
     start = len(_MAGIC) + _SHA_BYTES
-    view = memoryview(data)
-    checksum = hashlib.sha256(view[start:]).digest()
-    if data[:start] != _MAGIC + checksum:
+    checksum = hashlib.sha256(name.encode())
+    checksum.update(memoryview(data)[start:])
+    if data[:start] != _MAGIC + checksum.digest():
         raise ValueError("damaged")
     begin = start + _LENGTH_BYTES
     at = begin + int.from_bytes(data[start:begin], "little")

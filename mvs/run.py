@@ -174,9 +174,11 @@ class Run:
             self.report.warnings[self._n_before :],
             {name: file_digest(self.output / name) for name in names},
             list(self._own),
-            self.store.lasting(),
+            sorted(self.store.lasting()),
         )
-        self.store.put(stage, digest("milestone", self.keys[stage]), mark)
+        key = digest("milestone", self.keys[stage])
+        if self.store.find(stage, key)[0] != mark:
+            self.store.put(stage, key, mark)
 
     def finish(self, stages: Sequence[str]) -> None:
         """Note what came from the store, and leave no result of later stages of other runs.
@@ -184,6 +186,7 @@ class Run:
         Args:
             stages: in order.
         """
+        self.report.peak_mb = peak_memory_mb()
         written = {path.name for path in self.report.files}
         if written:
             absent = [name for name in _OWN if name not in written]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from calib.camera import Camera
@@ -41,11 +42,10 @@ def picture_keys(
     capture: Capture, hashes: Mapping[str, ViewHashes], told: Mapping[str, str | None]
 ) -> dict[str, str]:
     """Per view, all that an embedder's answer hangs on: itself, the picture and the lens."""
-    code = (code_digest(), library_versions())
     keys = {}
     for view in capture.views:
         lens = (view.camera.model, view.camera.width, view.camera.height, view.camera.params)
-        keys[view.name] = digest(code, told[view.name], hashes[view.name].picture, lens)
+        keys[view.name] = digest(_code(), told[view.name], hashes[view.name].picture, lens)
     return keys
 
 
@@ -72,7 +72,7 @@ def stage_keys(
     ]
     # The unit is written into the results.
     inputs = (views, capture.points, capture.unit, options.embed.margin)
-    key = digest(code_digest(), library_versions(), inputs)
+    key = digest(_code(), inputs)
     keys = {}
     if told:
         keys["match"] = key = digest(key, options.pairs, options.match)
@@ -85,3 +85,8 @@ def stage_keys(
         keys["refine"] = key = digest(keys["depths"], options.confirm)
     keys["mesh"] = digest(key, options.mesh)
     return keys
+
+
+@functools.cache
+def _code() -> str:
+    return digest(code_digest(), library_versions())
