@@ -182,7 +182,7 @@ def code_digest() -> str:
 
 
 def _pack(name: str, document: Any, arrays: Sequence[AnyArray]) -> Iterator[bytes | memoryview]:
-    """An entry's bytes: magic, checksum of its name and the rest, length of the JSON, JSON, data."""
+    """An entry's bytes: magic, checksum of name and rest, length of the JSON, JSON, arrays."""
     checksum = hashlib.sha256(name.encode())
     for part in _body(document, arrays):
         checksum.update(part)

@@ -89,7 +89,7 @@ def reconstruct(
         try:
             claim_for(output, capture, inputs, options.cache.force)
             clear_unfinished(output, RESULTS)
-            run.resume(stage_keys(capture, hashes, told, options), _resumable(options))
+            run.resume(stage_keys(capture, hashes, told, options), _resumable(options, until))
             _stages(capture, embedder, options, run)
             run.finish(STAGES)
             record = _record(capture, embedder, options, until, report)
@@ -157,10 +157,11 @@ def _skipped(options: CacheOptions) -> tuple[str, ...]:
     return STAGES[STAGES.index(options.start) :] if options.start else ()
 
 
-def _resumable(options: PipelineOptions) -> list[str]:
-    """Stages after which a run can go on; TSDF wants the depth maps, not only their cloud."""
-    without = {"refine"} if options.mesh.mesher == "tsdf" else set()
-    return [stage for stage in STAGES if stage not in without]
+def _resumable(options: PipelineOptions, until: str) -> list[str]:
+    """Stages after whose results a run can go on, or which are all that is asked for."""
+    # Fusion wants what was matched, TSDF the depth maps, not only their cloud.
+    without = {"triangulate", "refine"} if options.mesh.mesher == "tsdf" else {"triangulate"}
+    return [stage for stage in STAGES if stage == until or stage not in without]
 
 
 def _record(

@@ -87,6 +87,7 @@ class Run:
             self._progress(name, min(done, n_steps), n_steps)
 
         self._own = []
+        self.report.cached.pop(name, None)
         self._progress(name, 0, n_steps)
         start, cpu = time.perf_counter(), time.process_time()
         yield step
@@ -193,10 +194,9 @@ class Run:
             self._remove([*absent, *(_TEXTURED if "mesh.ply" in absent else ())])
         for stage, (taken, asked) in self.store.counts.items():
             if taken:
-                told = "all" if taken == asked else f"{taken} of {asked}"
-                self.report.cached[stage] = told
-            else:
-                self.report.cached.pop(stage, None)
+                self.report.cached[stage] = "all" if taken == asked else f"{taken} of {asked}"
+        if self._standing:
+            self.report.cached[self._standing[0]] = "all"
         for times in (self.report.seconds, self.report.cpu_seconds, self.report.stage_peak_mb):
             ordered = {stage: times[stage] for stage in stages if stage in times}
             times.clear()

@@ -15,9 +15,11 @@ import pytest
 import mvs.stages.refine as refine_stage
 from calib.capture import CaptureError
 from calib.formats import read_capture
+from mvs.cli import main
 from mvs.folder import claimed
 from mvs.pipeline import STAGES
 from mvs.stages.mesh import MeshOptions
+from tests.scenes import write_cube_maps
 from tests.survival import (
     CLOUDS,
     DRAFT,
@@ -413,6 +415,7 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
+from mvs.cli import main
 from mvs.folder import claimed
 with claimed(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -422,3 +425,32 @@ with claimed(Path({str(tmp_path)!r})):
     assert (tmp_path / ".stages" / "owner.json").exists()
     with claimed(tmp_path):
         pass
+
+
+def test_the_command_says_so_in_one_line(capture, whole, tmp_path, capfd):
+    """Exit code 2, and what to do; --force and --from do it."""
+    write_cube_maps(SCENE, tmp_path / "maps")
+    other = another_capture(tmp_path / "other", capture)
+    shutil.copytree(whole, tmp_path / "out")
+    words = [
+        "reconstruct",
+        str(other.path),
+        "--output",
+        str(tmp_path / "out"),
+        "--quality",
+        "draft",
+    ]
+    words += ["--embedder", "precomputed", "--cube-maps", str(tmp_path / "maps")]
+    assert main.run(words) == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"mvs: {tmp_path / 'out'}: holds results of another capture")
+    assert err.count("\n") == 1
+    assert main.run([*words, "--until", "fuse", "--force", "--keep", "all"]) == 0
+    assert record(tmp_path / "out")["options"]["cache"]["keep"] == "all"
+    assert main.run([*words, "--until", "fuse", "--from", "triangulate"]) == 0
+    out = capfd.readouterr().out
+    assert "(from an earlier run)" in out
+    assert list(record(tmp_path / "out")["cached"]) == ["match"]
+    with claimed(tmp_path / "out"):
+        assert main.run(words) == 2
+    assert "another run is writing here" in capfd.readouterr().err

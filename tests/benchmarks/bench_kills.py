@@ -1,6 +1,6 @@
 """Kills `mvs reconstruct` at random moments, again and again, until it ends; compares the bytes.
 
-    python -m tests.benchmarks.bench_kills [--kills 50] [--seed 0] [--quality draft fast] [--capture DIR]
+    python -m tests.benchmarks.bench_kills [--kills 50] [--seed 0] [--quality draft fast]
 
 After so many kills of a quality, runs are left alone. Prints how often it was killed, where, and
 what that cost; ends with 1 where a byte differs.
@@ -87,20 +87,18 @@ def survive(capture, quality, n_kills, rng):
             output, before = Path(scratch) / f"killed{n_folders}", children_seconds()
             n_folders += 1
             killed_here = 0
-            # Half of the time within what a run needs to load and one of its stages.
-            while kill_after(
-                process := start(capture, output, quality),
-                rng.uniform(
-                    0.3 * start_up, start_up + rng.choice((0.05, 0.3)) * (alone - start_up)
-                ),
-            ):
+            while True:
+                # From before it has loaded to after a few views or stages.
+                latest = start_up + rng.choice((0.05, 0.3)) * (alone - start_up)
+                process = start(capture, output, quality)
+                if not kill_after(process, rng.uniform(0.3 * start_up, latest)):
+                    break
                 total += 1
                 killed_here += 1
                 places[reached(output)] += 1
                 if total >= n_kills:
                     finish(start(capture, output, quality))
                     break
-            del process
             is_same = digests(output) == truth
             differing += not is_same
             left = [path.name for path in output.rglob(".*") if path.name != ".stages"]
