@@ -1,4 +1,4 @@
-"""What a run did: times, counts, warnings and files, and the writing of them."""
+"""What a run did, and what it depends on: times, counts, warnings, files, versions, inputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import importlib.metadata
 import json
 import platform
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,8 @@ class Report:
         counts: what each stage produced, by name.
         notes: what else is worth keeping, of plain values, by name.
         warnings: what the user should know, one line each.
-        files: written, in order.
+        files: written or found as they would be written, in order.
+        cached: stages that came from an earlier run: ``all``, or how many of their parts.
         peak_mb: most memory the process held so far.
     """
 
@@ -50,64 +50,8 @@ class Report:
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    cached: dict[str, str] = field(default_factory=dict)
     peak_mb: float = 0.0
-
-
-class Run:
-    """Times, counts and files of the run in progress.
-
-    Attributes:
-        report: what there is so far.
-        unit: of the capture's world, None where it is not known.
-    """
-
-    def __init__(
-        self, report: Report, progress: Progress | None, until: str, unit: str | None = None
-    ) -> None:
-        """Start with ``report``; ``until`` is the last stage asked for."""
-        self.report = report
-        self.unit = unit
-        self._progress = progress or (lambda *_: None)
-        self._until = until
-
-    @contextmanager
-    def stage(self, name: str, n_steps: int = 1) -> Iterator[Callable[[], None]]:
-        """Time a stage; the value is to be called once per step."""
-        done = 0
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            self._progress(name, min(done, n_steps), n_steps)
-
-        self._progress(name, 0, n_steps)
-        start, cpu = time.perf_counter(), time.process_time()
-        yield step
-        self.report.seconds[name] = time.perf_counter() - start
-        self.report.cpu_seconds[name] = time.process_time() - cpu
-        self.report.peak_mb = self.report.stage_peak_mb[name] = peak_memory_mb()
-        self._progress(name, n_steps, n_steps)
-
-    def count(self, **counts: int) -> None:
-        """Note what a stage produced."""
-        self.report.counts |= counts
-
-    def note(self, **notes: Any) -> None:
-        """Keep what the report of the run shows, of values that JSON can say."""
-        self.report.notes |= notes
-
-    def write(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a result and note it; what an earlier run made of older ones goes."""
-        write(path)
-        if not self.report.files:
-            for stale in RESULTS[RESULTS.index(path.name) + 1 :]:
-                (path.parent / stale).unlink(missing_ok=True)
-        if path not in self.report.files:
-            self.report.files.append(path)
-
-    def is_over(self, stage: str) -> bool:
-        """Whether this was the last stage asked for."""
-        return stage == self._until
 
 
 def prepare_output(output: Path) -> None:
@@ -118,10 +62,8 @@ def prepare_output(output: Path) -> None:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        with replacing(probe):
+        with tempfile.TemporaryFile(dir=output):
             pass
-        probe.unlink()
     except OSError as error:
         reason = f"cannot be written to ({error.strerror or error})"
         raise CaptureError(output, reason, "choose another --output") from None
@@ -176,15 +118,40 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def hash_inputs(capture: Capture) -> dict[str, str]:
-    """SHA-256 of every picture, mask and camera, by view."""
+@dataclass(frozen=True)
+class ViewHashes:
+    """SHA-256, in hexadecimal digits, of what a view is made of.
+
+    Attributes:
+        picture: its file.
+        whole: picture, mask and camera.
+    """
+
+    picture: str
+    whole: str
+
+
+def hash_views(capture: Capture) -> dict[str, ViewHashes]:
+    """Hashes of every view, by name.
+
+    Raises:
+        CaptureError: if a picture or a mask cannot be read.
+    """
     hashes = {}
     for view in capture.views:
-        digest = hashlib.sha256()
-        for path in (view.image_path, view.mask_path):
-            digest.update(path.read_bytes() if path is not None else b"-")
+        picture = _read(view.image_path)
+        whole = hashlib.sha256(picture)
+        whole.update(b"-" if view.mask_path is None else _read(view.mask_path))
         camera = view.camera
-        digest.update(f"{camera.model} {camera.width} {camera.height}".encode())
-        digest.update(camera.params.tobytes() + camera.cam_from_world.tobytes())
-        hashes[view.name] = digest.hexdigest()
+        whole.update(f"{camera.model} {camera.width} {camera.height}".encode())
+        whole.update(camera.params.tobytes() + camera.cam_from_world.tobytes())
+        hashes[view.name] = ViewHashes(hashlib.sha256(picture).hexdigest(), whole.hexdigest())
     return hashes
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise CaptureError(path, reason, "check the file") from None

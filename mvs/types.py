@@ -7,7 +7,7 @@ convention. Cube coordinates are called ``coords`` in code and ``u v w`` in file
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -149,4 +149,15 @@ class Embedder(Protocol):
         With ``region``, the network sees that square only and the map has the network's own
         resolution; without, the head is found first and the map has the picture's resolution.
         ``name`` is the image's name in its capture (what precomputed maps are found by).
+        """
+
+
+@runtime_checkable
+class KnownEmbedder(Embedder, Protocol):
+    """An embedder whose answers may be kept: it says what they hang on beside the picture."""
+
+    def identity(self, name: str) -> str | None:
+        """What the answers to the picture of this name hang on, such as the hash of the weights.
+
+        None where that is not known.
         """

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from tyro.conf import arg
+
+from mvs.cache import CacheOptions
 from mvs.cli.source import SourceOptions
 from mvs.cli.stages import StageOptions, preset_of
 
 if TYPE_CHECKING:
     from mvs.pipeline import PipelineOptions
     from mvs.record import Report
+
+# The stages of mvs.pipeline.STAGES, spelt out so that --help need not import them.
+StageName = Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +25,29 @@ class Options(SourceOptions, StageOptions):
 
     Attributes:
         until: last stage to run.
+        start: first stage to compute anew; what comes before is taken from the last run into the
+            same output where it is still there and nothing changed, as is everything without
+            this.
+        force: compute everything anew, also where the output holds another capture's results.
+        keep: of intermediate results once all is done: ``some`` are as large as the results, and
+            make a run with another mesh or another quality quick; ``all`` are four times that.
         texture: colour the mesh too, as ``mvs texture`` does: textured.ply and textured.glb.
         report: write report.html: what came of the run, for a browser.
         verbose: print what became of every pixel.
     """
 
-    until: Literal["embed", "pairs", "match", "triangulate", "fuse", "refine", "mesh"] = "mesh"
+    until: StageName = "mesh"
+    start: Annotated[StageName | None, arg(name="from")] = None
+    force: bool = False
+    keep: Literal["none", "some", "all"] = "some"
     texture: bool = False
     report: bool = True
     verbose: bool = False
 
     def pipeline(self) -> PipelineOptions:
         """The options of the stages; a preset's come in by ``defaults``."""
-        return self.stages(self.threads)
+        cache = CacheOptions(self.force, self.start, self.keep)
+        return replace(self.stages(self.threads), cache=cache)
 
 
 def defaults(arguments: list[str]) -> Options:
@@ -44,6 +60,7 @@ def defaults(arguments: list[str]) -> Options:
 def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import deliver, progress_bars, warn
+    from mvs.folder import claimed
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
@@ -66,7 +83,8 @@ def run(options: Options) -> None:
         )
     textured: tuple[str, ...] = ()
     if options.texture:
-        done = texture_capture(capture, options.output, options.output)
+        with claimed(options.output):
+            done = texture_capture(capture, options.output, options.output)
         report.warnings.extend(done.warnings)
         report.files.extend(done.files)
         textured = done.warnings
@@ -94,9 +112,10 @@ def _print(report: Report, verbose: bool) -> None:
     rows = []
     for stage, seconds in report.seconds.items():
         what = made[stage] if made[stage] in report.counts else "views"
-        rows.append(
-            (stage, f"{seconds:.1f} s", f"{report.counts[what]:,} {what}".replace("_", " "))
-        )
+        told = f"{report.counts[what]:,} {what}".replace("_", " ")
+        cached = report.cached.get(stage)
+        told += f" ({'' if cached == 'all' else cached + ' '}from an earlier run)" if cached else ""
+        rows.append((stage, f"{seconds:.1f} s", told))
     rows.append(("total", f"{sum(report.seconds.values()):.1f} s", f"peak {report.peak_mb:.0f} MB"))
     table("", ("stage", "time", "result"), rows)
     if verbose:

@@ -53,7 +53,7 @@ class StageOptions:
         from mvs.pipeline import PRESETS
 
         preset = PRESETS[self.quality]
-        stages = {f.name: getattr(self, f.name) for f in fields(preset) if f.name != "embed"}
+        stages = {name: getattr(self, name) for name in _stages(preset)}
         if preset.refine is None:
             stages["refine"] = None
         return replace(preset, embed=replace(preset.embed, threads=threads), **stages)
@@ -70,7 +70,12 @@ def preset_of(arguments: list[str]) -> dict[str, Any]:
             quality = joined or value
     # What is no preset is named when the words are parsed.
     preset = PRESETS.get(quality, PRESETS[StageOptions.quality])
-    stages = {f.name: getattr(preset, f.name) for f in fields(preset) if f.name != "embed"}
+    stages = {name: getattr(preset, name) for name in _stages(preset)}
     if preset.refine is None:
         del stages["refine"]
     return stages
+
+
+def _stages(preset: PipelineOptions) -> list[str]:
+    """Stages whose options are given by their names."""
+    return [f.name for f in fields(preset) if f.name not in ("embed", "cache")]

@@ -181,12 +181,14 @@ def load_compact(weights: Path | None = None, device: str = "cpu") -> Embedder:
     network = CompactNetwork(config)
     load_strict(network, tensors, path)
     network.eval().to(device=device)
-    return NetworkEmbedder(
+    embedder = NetworkEmbedder(
         KIND,
         partial(predict, network),
         crop_size(config),
         predict_mask=partial(predict_mask, network),
     )
+    embedder.weights, embedder.device = path, device
+    return embedder
 
 
 def crop_size(config: CompactConfig) -> int:

@@ -130,4 +130,6 @@ def load_densemarks(weights: Path | None = None, device: str = "cpu") -> Network
         ones = np.ones(crop.shape[:2], np.float32)
         return Prediction(coords, ones, ones > 0)
 
-    return NetworkEmbedder("densemarks", predict, CROP_SIZE, has_mask=False)
+    embedder = NetworkEmbedder("densemarks", predict, CROP_SIZE, has_mask=False)
+    embedder.weights, embedder.device = path, device
+    return embedder

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from mvs.cache import file_digest
 from mvs.network.crop import check_image, empty_cube_map, paste_cube_map, sample_region
 from mvs.network.head_finder import FinderOptions, find_head, whole_picture
 from mvs.types import BoolArray, ByteArray, CubeMap, FloatArray, Square
@@ -84,9 +87,13 @@ class NetworkEmbedder:
         name: name of the network.
         size: side of the crops the network takes, in pixels.
         wants_distorted: False; the network learnt on pinhole pictures.
+        weights: file that the network was read from, None where that is not known.
+        device: where it computes.
     """
 
     wants_distorted = False
+    weights: Path | None = None
+    device = "cpu"
 
     def __init__(
         self,
@@ -115,6 +122,23 @@ class NetworkEmbedder:
         self._finder = finder or FinderOptions()
         self._has_mask = has_mask
         self._predict_mask = predict_mask or (lambda crop: predict(crop).mask)
+
+    def identity(self, name: str) -> str | None:  # noqa: ARG002
+        """Network, size, device and the SHA-256 of its weights; None where they are not known.
+
+        Args:
+            name: unused.
+
+        Raises:
+            OSError: if the file of the weights cannot be read.
+        """
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str | None:
+        if self.weights is None:
+            return None
+        return f"{self.name} {self.size} {self.device} sha256:{file_digest(self.weights)}"
 
     def find_head(self, image: ByteArray, name: str | None = None) -> Square | None:  # noqa: ARG002
         """Square around the head, or None where no head is seen.

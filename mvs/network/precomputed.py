@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from calib.capture import CaptureError
 from calib.files import replacing
+from mvs.cache import file_digest
 from mvs.network.crop import check_image
 from mvs.network.head_finder import FinderOptions, largest_piece
 from mvs.types import ByteArray, CubeMap, FloatArray, Square
@@ -50,6 +51,24 @@ class PrecomputedEmbedder:
             raise CaptureError(folder, "no such folder", "give the folder of the cube maps")
         self.name = "precomputed"
         self.folder = folder
+
+    def identity(self, name: str) -> str:
+        """The SHA-256 of the picture's map.
+
+        Args:
+            name: the image's name in its capture.
+
+        Raises:
+            CaptureError: if there is no such map, or it cannot be read.
+        """
+        path = self.folder / f"{name}.npz"
+        if not path.is_file():
+            raise _no_map(path)
+        try:
+            return f"sha256:{file_digest(path)}"
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror or error})"
+            raise CaptureError(path, reason, "check the file") from None
 
     def find_head(self, image: ByteArray, name: str | None = None) -> Square | None:
         """Square around the largest connected piece of the map, with a margin.
@@ -148,9 +167,13 @@ def write_cube_map(path: Path, cube_map: CubeMap) -> None:
         np.savez_compressed(file, allow_pickle=False, mask=on_head, **arrays)
 
 
+def _no_map(path: Path) -> CaptureError:
+    return CaptureError(path, "no cube map for this picture", "compute one per picture")
+
+
 def _read_arrays(path: Path) -> dict[str, AnyArray]:
     if not path.is_file():
-        raise CaptureError(path, "no cube map for this picture", "compute one per picture")
+        raise _no_map(path)
     # zipfile raises RuntimeError for what is encrypted or compressed in an unknown way.
     damage = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
     try:

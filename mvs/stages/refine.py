@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TypeVar
 
 import cv2
@@ -155,11 +156,16 @@ class DepthMap:
         return replace(self, camera=self.camera.with_pose(pose))
 
 
+# A view, and what makes its depth map.
+Remember = Callable[[int, Callable[[], DepthMap | None]], DepthMap | None]
+
+
 def refine(
     surface: Mesh,
     shots: Shots,
     options: RefineOptions | None = None,
     progress: Callable[[], None] | None = None,
+    remember: Remember | None = None,
 ) -> list[DepthMap | None]:
     """Sharpen what every view sees of a surface.
 
@@ -168,23 +174,28 @@ def refine(
         shots: the views.
         options: see ``RefineOptions``.
         progress: called once per view.
+        remember: given a view and a function that makes its depth map, has the map.
 
     Returns:
         A depth map per view, None where the view does not see the surface or has no source.
     """
     options = options or RefineOptions()
     scale = _finest_scale(shots, options)
-    half = [_buffer(surface, shots, view, scale / 2) for view in range(len(shots))]
+    half = cache(lambda view: _buffer(surface, shots, view, scale / 2))
     pictures = Pictures(shots.images, scale, options.n_candidates + 2)
-    maps: list[DepthMap | None] = []
-    for view in range(len(shots)):
-        found = None
+
+    def sharpened(view: int) -> DepthMap | None:
         candidates = _choose_sources(shots.cameras, view, shots.center, options)
         start = Start.of(surface, shots, view, scale, options.grow_px, options.every)
-        if len(candidates) and start is not None:
-            buffers = [half[other] for other in candidates]
-            found = _refine_view(start, view, candidates, buffers, pictures, shots, options)
-        maps.append(found)
+        if not len(candidates) or start is None:
+            return None
+        buffers = [half(other) for other in candidates]
+        return _refine_view(start, view, candidates, buffers, pictures, shots, options)
+
+    maps: list[DepthMap | None] = []
+    for view in range(len(shots)):
+        compute = partial(sharpened, view)
+        maps.append(compute() if remember is None else remember(view, compute))
         if progress is not None:
             progress()
     return maps

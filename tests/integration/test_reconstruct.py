@@ -62,6 +62,11 @@ def distance_mm(scene, path):
     return 1000 * scene.distance(read_ply(path)[1])
 
 
+def shown(output):
+    """Files that users see, by name."""
+    return sorted(path for path in output.iterdir() if not path.name.startswith("."))
+
+
 def unseen_mm(scene, path):
     """How far the surface that two views see is from the points, per surface point."""
     from scipy.spatial import cKDTree
@@ -120,10 +125,10 @@ def test_files_are_what_other_programs_read(result):
     import open3d
 
     output, _ = result
-    assert sorted(path.name for path in output.iterdir()) == [
+    assert [path.name for path in shown(output)] == [
         *("cloud.ply", "mesh.ply", "points.ply", "report.html", "run.json"),
     ]
-    for path in output.iterdir():
+    for path in shown(output):
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
     for name in ("points.ply", "cloud.ply", "mesh.ply"):
         header = (output / name).read_bytes()[:80]
@@ -267,7 +272,7 @@ def test_without_an_embedder_from_features_alone(scene, paths, tmp_path):
 def test_until_stops_early_and_says_so(paths, tmp_path):
     done = reconstruct(*paths, tmp_path / "out", "--until", "triangulate", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    names = [path.name for path in shown(tmp_path / "out")]
     assert names == ["points.ply", "report.html", "run.json"]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["until"] == "triangulate"
@@ -330,12 +335,12 @@ def test_results_of_two_runs_are_never_mixed(scene, paths, result, tmp_path):
     """A run that fails leaves the old results; one that stops early leaves none that are older."""
     output = tmp_path / "out"
     shutil.copytree(result[0], output)
-    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    before = {path.name: path.read_bytes() for path in shown(output)}
     failing(reconstruct(paths[0], tmp_path / "absent", output))
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in shown(output)} == before
     done = reconstruct(*paths, output, "--until", "triangulate", "--no-report")
     assert done.returncode == 0
-    assert sorted(path.name for path in output.iterdir()) == ["points.ply", "run.json"]
+    assert [path.name for path in shown(output)] == ["points.ply", "run.json"]
     assert json.loads((output / "run.json").read_text())["files"] == ["points.ply"]
 
 

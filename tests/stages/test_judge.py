@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from mvs.pipeline import _warn_of_narrow_views
-from mvs.record import Report
+from mvs.stages.judge import judge_lenses
 from tests.calib.captures import OPENCV, PINHOLE, make_capture
 
 
 def warnings_of(folder, lens):
-    report = Report()
-    _warn_of_narrow_views(make_capture(folder, lens), report)
-    return report.warnings
+    return judge_lenses(make_capture(folder, lens))
 
 
 def test_fisheyes_whose_pinholes_show_little_are_named(tmp_path):

@@ -1,0 +1,1 @@
+"""What the pipeline strings together: stages with their results kept, written and noted."""
