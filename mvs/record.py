@@ -149,6 +149,15 @@ def hash_views(capture: Capture) -> dict[str, ViewHashes]:
     return hashes
 
 
+def hash_inputs(capture: Capture) -> dict[str, str]:
+    """SHA-256 of every picture with its mask and camera, by view.
+
+    Raises:
+        CaptureError: if a picture or a mask cannot be read.
+    """
+    return {name: hashed.whole for name, hashed in hash_views(capture).items()}
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
