@@ -13,7 +13,7 @@ import numpy as np
 
 from calib.capture import CaptureError
 from mvs.stages.model import METRES, encode_picture
-from mvs.types import DoubleArray
+from mvs.types import ByteArray, DoubleArray
 from mvs.viewer.colors import distance_legend, legend
 from mvs.viewer.frame import axis_vector, wxyz
 from mvs.viewer.frusta import vertical_angle
@@ -50,7 +50,7 @@ class Seen:
     """
 
     names: tuple[str, ...]
-    crops: tuple[np.ndarray[Any, np.dtype[np.uint8]], ...]
+    crops: tuple[ByteArray, ...]
 
 
 class Panel:
