@@ -37,8 +37,8 @@ class TextureOptions:
     Attributes:
         size: width and height of the texture, texels.
         max_faces: the mesh is simplified to so many; 0 leaves it as it is.
-        max_error: if above 0, the mesh is simplified as far as it stays this close to what it was
-            instead, see ``decimate_within``.
+        max_error: if above 0, the mesh is simplified instead as far as all but a thousandth of its
+            vertices stay this close to it.
         normal_map: whether what simplifying takes away is kept as a normal map.
         normal_size: width and height of that, texels.
         bands: widths over which colours are averaged to split a picture into bands, ascending.

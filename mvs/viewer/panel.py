@@ -13,7 +13,7 @@ import numpy as np
 
 from calib.capture import CaptureError
 from mvs.stages.model import METRES, encode_picture
-from mvs.types import DoubleArray
+from mvs.types import ByteArray, DoubleArray
 from mvs.viewer.colors import distance_legend, legend
 from mvs.viewer.frame import axis_vector, wxyz
 from mvs.viewer.frusta import vertical_angle
@@ -50,7 +50,7 @@ class Seen:
     """
 
     names: tuple[str, ...]
-    crops: tuple[np.ndarray[Any, np.dtype[np.uint8]], ...]
+    crops: tuple[ByteArray, ...]
 
 
 class Panel:
@@ -106,7 +106,7 @@ class Panel:
         shown += [*self._kinds.values(), *([self._sides] if self._sides else [])]
         for handle in shown:
             handle.on_update(lambda _: self._redraw())
-        self._up.on_update(lambda event: self._go_home(event.client))
+        self._up.on_update(lambda event: self._change_home(event.client))
         home.on_click(lambda event: self._go_home(event.client))
         whole.on_click(lambda event: self._go_home(event.client, _WHOLE * scene.reach()))
         if self._sides:
@@ -185,7 +185,11 @@ class Panel:
     def _change_side(self, client: viser.ClientHandle | None) -> None:
         """Step back for two subjects side by side; else the view stays, to see what differs."""
         if self._is_wide != (self._sides.value == SIDES[2]):
-            self._go_home(client)
+            self._change_home(client)
+
+    def _change_home(self, client: viser.ClientHandle | None) -> None:
+        self._set_home()
+        self._go_home(client)
 
     def _go_home(self, client: viser.ClientHandle | None, away: float | None = None) -> None:
         """Look from the front again, from ``away`` scene units if given."""
@@ -193,7 +197,6 @@ class Panel:
             return
         self._through.value = _NOWHERE
         self._leave_camera()
-        self._set_home()
         home, scene = self._server.initial_camera, self._scene
         with client.atomic():
             client.camera.up_direction = self._up_vector()
