@@ -155,8 +155,8 @@ def test_frames_that_share_an_identity():
             step = np.zeros(tiny.start.size)
             step[:n] = x[:n]
             step[own] = x[n + k * len(own) : n + (k + 1) * len(own)]
-            for r in tiny.rows(tiny.start.moved(step), False):
-                parts.append((np.sqrt(r.weight)[:, None] * r.residual).ravel())
+            rows = tiny.rows(tiny.start.moved(step), False)
+            parts += [(np.sqrt(r.weight)[:, None] * r.residual).ravel() for r in rows]
         return np.concatenate(parts)
 
     wanted = least_squares(
