@@ -34,7 +34,7 @@ from tests.headmodel.models import small_flame, small_ict
 # Maps that are exact are trusted.
 EXACT = FitOptions(
     observe=ObserveOptions(blocks=10**6, floor=2e-4, reach=2e-3, max_gap=0.01),
-    solve=SolveOptions(15, 1e-7),
+    solve=SolveOptions(10, 1e-6),
 )
 SURE = replace(EXACT, identity_sd=3.0, expression_sd=3.0)
 MODELS = {"ict": small_ict, "flame": small_flame}
