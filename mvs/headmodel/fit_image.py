@@ -15,8 +15,8 @@ from mvs.headmodel.state import State
 from mvs.headmodel.types import Fit, HeadModel
 from mvs.types import ByteArray, CubeMap, Embedder
 
-# Focal length of a picture of which nobody knows it, in longer sides: a field of 50 degrees.
-USUAL_FOCAL = 1.07
+# Focal length of a picture of which nobody knows it, in longer sides: a field of 37 degrees.
+USUAL_FOCAL = 1.5
 _CLOSER = "give a picture with the face in it, large and sharp"
 
 

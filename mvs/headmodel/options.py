@@ -38,7 +38,7 @@ class FitOptions:
     identity_sd: float = 1.0
     expression_sd: float = 0.3
     joint_sd: float = 0.2
-    fov_sd: float = 0.3
+    fov_sd: float = 0.4
     views_alike: float = 0.3
     stages: int = 4
     observe: ObserveOptions = field(default_factory=ObserveOptions)

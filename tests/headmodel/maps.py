@@ -11,7 +11,7 @@ from mvs.types import CubeMap
 DOWN = np.diag([1.0, -1.0, -1.0])
 
 
-def camera_at(azimuth_deg=0.0, size=96, focal=190.0, distance=0.55, center=(0.0, 0.0, 0.0)):
+def camera_at(azimuth_deg=0.0, size=64, focal=127.0, distance=0.55, center=(0.0, 0.0, 0.0)):
     """A pinhole camera that looks at a head whose world is metres, y up, face to +z."""
     turn = Rotation.from_euler("y", azimuth_deg, degrees=True).as_matrix()
     rotation = DOWN @ turn.T
@@ -104,7 +104,7 @@ class MapEmbedder:
         return self.maps[int(image[0, 0, 0])]
 
 
-def picture(number, size=96):
+def picture(number, size=64):
     image = np.zeros((size, size, 3), np.uint8)
     image[0, 0, 0] = number
     return image

@@ -1,0 +1,93 @@
+"""``mvs fit``: from files to files, with the shipped formats and maps that are exact."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from calib.colmap import write_model
+from mvs.cli.main import run
+from mvs.headmodel.load import load_head_model
+from mvs.network.precomputed import write_cube_map
+from mvs.stages.ply import read_properties
+from tests.headmodel.maps import camera_at, map_of, person, place
+from tests.headmodel.models import write_ict_npz
+
+TRUST = ["--fit.observe.blocks", "100000", "--fit.observe.floor", "3e-4"]
+TRUST += ["--fit.observe.reach", "3e-3"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A capture of a head in three views, its exact maps, the model, and the head's vertices."""
+    folder = tmp_path_factory.mktemp("fit")
+    path = write_ict_npz(folder / "ict.npz", 1500)
+    model = load_head_model(path)
+    shape, at = person(model, 2), place(model, 5.0)
+    cameras = [camera_at(azimuth) for azimuth in (-30.0, 0.0, 30.0)]
+    names = [f"{k:02d}.png" for k in range(3)]
+    (folder / "capture" / "images").mkdir(parents=True)
+    (folder / "maps").mkdir()
+    for name, camera in zip(names, cameras, strict=True):
+        found = map_of(model, shape, at, camera)
+        write_cube_map(folder / "maps" / f"{name}.npz", found)
+        image = np.where(found.mask[..., None], 180, 20).astype(np.uint8).repeat(3, axis=2)
+        cv2.imwrite(str(folder / "capture" / "images" / name), image)
+    sparse = folder / "capture" / "sparse" / "0"
+    points = at.points(model.vertices(shape))[:20]
+    write_model(sparse, names, cameras, points, [np.arange(20) for _ in names])
+    return folder, path, at.points(model.vertices(shape)), cameras
+
+
+def command(made, *words):
+    folder, model, _, _ = made
+    maps = ["--embedder", "precomputed", "--cube-maps", str(folder / "maps")]
+    return run(["fit", *map(str, words), "--model", str(model), *maps, "--quiet"])
+
+
+def posed(output):
+    vertex, _ = read_properties(output / "posed.ply")
+    return np.column_stack([vertex[name] for name in "xyz"]).astype(np.float64)
+
+
+def test_image(made, tmp_path):
+    folder, _, truth, cameras = made
+    image = folder / "capture" / "images" / "01.png"
+    code = command(made, "image", image, "--output", tmp_path, "--focal-px", 127, *TRUST)
+    assert code == 0
+    told = json.loads((tmp_path / "fit.json").read_text())
+    assert told["model"] == "ict"
+    assert (tmp_path / "overlay" / "01.png").is_file()
+    assert len(posed(tmp_path)) == len(truth)
+
+
+def test_capture(made, tmp_path):
+    folder, _, truth, _ = made
+    words = ["capture", folder / "capture", "--output", tmp_path, "--reconstruct", "none"]
+    assert command(made, *words, *TRUST) == 0
+    assert 1000 * np.median(np.linalg.norm(posed(tmp_path) - truth, axis=1)) < 1.0
+    assert len(list((tmp_path / "overlay").iterdir())) == 3
+
+
+def test_video(made, tmp_path):
+    folder, _, truth, _ = made
+    frames = folder / "capture" / "images"
+    words = ["video", frames, "--output", tmp_path, "--focal-px", 127, "--no-overlay"]
+    assert command(made, *words) == 0
+    found = np.load(tmp_path / "fit.npz", allow_pickle=False)
+    assert found["expressions"].shape[0] == 3
+
+
+def test_bad_input_is_one_line(made, tmp_path, capsys):
+    folder = made[0]
+    image = folder / "capture" / "images" / "01.png"
+    wrong = [
+        ("image", image, "--output", tmp_path, "--focal-px", -3),
+        ("image", folder / "none.png", "--output", tmp_path),
+        ("capture", folder / "capture", "--output", tmp_path, "--views", "77"),
+        ("video", folder / "capture" / "images", "--output", tmp_path, "--every", 0),
+    ]
+    for words in wrong:
+        assert command(made, *words) == 2
+        assert capsys.readouterr().err.count("\n") == 1
