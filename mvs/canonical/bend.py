@@ -120,7 +120,14 @@ class System:
         # the product S (B / A) S is, but for a factor of about two, what is to be inverted.
         rough = np.sqrt(pulls.point_weight + pulls.plane_weight / 3 + 1e-5)
         root = length**2 * bender.cotangent + diags(bender.areas * rough / np.sqrt(stiffer))
-        self._solve = splu(root.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve
+        # Without symmetric mode, ICT-FaceKit's regular mesh takes forty times as long.
+        factors = splu(
+            root.tocsc(),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+        self._solve = factors.solve
 
     def _precondition(self, x: DoubleArray) -> DoubleArray:
         return np.asarray(self._solve(self._softness * self._solve(x)))

@@ -43,7 +43,7 @@ def draw_template(regions: Regions, layout: Layout, size: int = 480) -> ByteArra
         (size, 3 * size + gaps, 3) uint8.
     """
     views = [_draw_side(regions, layout, size, name, yaw) for name, yaw in _SIDES.items()]
-    return _row(views)
+    return stack_columns(views)
 
 
 def draw_atlas(regions: Regions, layout: Layout, size: int = 1024) -> ByteArray:
@@ -81,7 +81,7 @@ def draw_cube(pictures: Sequence[MappedPicture], size: int = 480) -> ByteArray:
         "above: u, w": (coords[:, 0], coords[:, 2], coords[:, 1]),
     }
     views = [_scatter(axes, colors, size, title) for title, axes in shown.items()]
-    return _row(views)
+    return stack_columns(views)
 
 
 def draw_uvw(picture: MappedPicture, height: int = 320) -> ByteArray:
@@ -89,7 +89,7 @@ def draw_uvw(picture: MappedPicture, height: int = 320) -> ByteArray:
     whole = picture.full()
     shown = np.where(whole.mask[..., None], np.clip(whole.coords, 0, 1) * 255, 40)
     pair = [_scaled(p, height) for p in (picture.image, np.nan_to_num(shown).astype(np.uint8))]
-    return _label(_row(pair), picture.name)
+    return with_title(stack_columns(pair), picture.name)
 
 
 def draw_matches(
@@ -111,7 +111,7 @@ def draw_matches(
     flow = warp_flow(first.cube_map, second.cube_map)
     pictures = [_scaled(p.image, height) for p in (first, second)]
     scales = [height / p.image.shape[0] for p in (first, second)]
-    drawn = _row(pictures)
+    drawn = stack_columns(pictures)
     shift = pictures[0].shape[1] + _GAP
     rows = _lattice(flow.valid & (flow.confidence > 0), n)
     affine = flow.image_from_map
@@ -123,7 +123,7 @@ def draw_matches(
         cv2.line(drawn, ends[0], ends[1], color, 1, cv2.LINE_AA, 4)
         for place in ends:
             cv2.circle(drawn, place, 3 * 16, color, -1, cv2.LINE_AA, 4)
-    return _label(drawn, f"{first.name}  {second.name}")
+    return with_title(drawn, f"{first.name}  {second.name}")
 
 
 def stack_rows(rows: Sequence[ByteArray]) -> ByteArray:
@@ -190,7 +190,7 @@ def _draw_side(
     visible = layout.inside | (far <= seen.depth[row, column] + 0.02)
     names = [name for name, shown in zip(layout.names, visible, strict=True) if shown]
     drawn = _mark(drawn, places[visible], names, layout.inside[visible])
-    return _label(drawn, title)
+    return with_title(drawn, title)
 
 
 def _project(coords: FloatArray, turn: DoubleArray, size: int) -> tuple[DoubleArray, DoubleArray]:
@@ -248,7 +248,7 @@ def _scatter(axes: tuple[FloatArray, ...], colors: ByteArray, size: int, title: 
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
     order = order[inside[order]]
     drawn[row[order], column[order]] = colors[order]
-    return _label(drawn, title)
+    return with_title(drawn, title)
 
 
 def _lattice(valid: BoolArray, n: int) -> npt.NDArray[np.int64]:
@@ -267,7 +267,7 @@ def _scaled(picture: ByteArray, height: int) -> ByteArray:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=area), np.uint8)
 
 
-def _row(pictures: Sequence[ByteArray]) -> ByteArray:
+def stack_columns(pictures: Sequence[ByteArray]) -> ByteArray:
     """Pictures of one height beside each other."""
     gap = np.empty((len(pictures[0]), _GAP, 3), np.uint8)
     gap[:] = _PAPER
@@ -277,7 +277,8 @@ def _row(pictures: Sequence[ByteArray]) -> ByteArray:
     return np.ascontiguousarray(np.concatenate(parts[:-1], axis=1))
 
 
-def _label(picture: ByteArray, text: str) -> ByteArray:
+def with_title(picture: ByteArray, text: str) -> ByteArray:
+    """A picture (H, W, 3) with words at its foot."""
     drawn = picture.copy()
     _write(drawn, text, (6, len(drawn) - 8), 0.45)
     return drawn

@@ -71,6 +71,8 @@ COMMANDS = {
     "fit video": Command(
         "mvs.cli.fit_video", "fit a head model to a video: one identity, a pose per frame"
     ),
+    "headmodel show": Command("mvs.cli.headmodel_show", "say what a morphable head model has"),
+    "headmodel pack": Command("mvs.cli.headmodel_pack", "write a morphable head model as one file"),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),

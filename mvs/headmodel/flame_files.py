@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from mvs.headmodel.arrays import read_arrays
 from mvs.headmodel.unpickle import as_array, read_pickle
 from mvs.stages.obj import read_obj
 from mvs.types import DoubleArray, FloatArray, IntArray
@@ -32,7 +32,7 @@ _EMBEDDING_KEYS = (
 )
 _MASKS = "FLAME_masks.pkl"
 _TEXTURED = ("head_template_mesh.obj", "head_template.obj", "uv_template.obj")
-_UNREADABLE = (OSError, EOFError, KeyError, BadZipFile, ZlibError, ValueError, TypeError)
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def read_flame(path: Path) -> FlameFile:
             raise ValueError(f"holds no {' '.join(missing)}")
         found = {name: _named(name, arrays[name]) for name in _ARRAYS}
         n_shape = int(as_array(arrays["n_shape"])) if "n_shape" in arrays else None
-        coords = np.float32(arrays["cube_coords"]) if "cube_coords" in arrays else None
+        coords = as_array(arrays["cube_coords"]) if "cube_coords" in arrays else None
         model = _model(found, n_shape, coords)
         _check(model)
     except _UNREADABLE as error:
@@ -117,14 +117,13 @@ def read_extras(folder: Path, faces: IntArray, n_vertices: int) -> Extras:
         marks = _embedding(path, len(faces))
         break
     masks = _masks(folder / _MASKS, n_vertices) if (folder / _MASKS).is_file() else {}
-    uv, face_uv = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
     for path in filter(Path.is_file, (folder / name for name in _TEXTURED)):
         mesh = read_obj(path)
-        if len(mesh.vertices) == n_vertices and np.array_equal(mesh.faces, faces):
-            uv, face_uv = mesh.texture, mesh.texture_faces
-    if uv is None or face_uv is None:
-        uv, face_uv = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
-    return Extras(*marks, masks, uv, face_uv)
+        same = len(mesh.vertices) == n_vertices and np.array_equal(mesh.faces, faces)
+        if same and mesh.texture is not None and mesh.texture_faces is not None:
+            return Extras(*marks, masks, mesh.texture, mesh.texture_faces)
+    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
+    return Extras(*marks, masks, *nothing)
 
 
 def is_flame(path: Path) -> bool:
@@ -132,16 +131,15 @@ def is_flame(path: Path) -> bool:
     if path.suffix.lower() != ".npz":
         return True
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return "shapedirs" in data.files or "v_template" in data.files
-    except _UNREADABLE:
+        with path.open("rb") as stream, ZipFile(stream) as archive:
+            return bool({"shapedirs.npy", "v_template.npy"} & set(archive.namelist()))
+    except (OSError, ValueError, BadZipFile):
         return False
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:
     if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+        return read_arrays(path)
     found = read_pickle(path)
     if not isinstance(found, dict):
         raise ValueError("holds no table of arrays")
@@ -156,7 +154,7 @@ def _named(name: str, value: Any) -> npt.NDArray[Any]:
 
 
 def _model(
-    arrays: Mapping[str, npt.NDArray[Any]], n_shape: int | None, coords: FloatArray | None
+    arrays: Mapping[str, npt.NDArray[Any]], n_shape: int | None, coords: npt.NDArray[Any] | None
 ) -> FlameFile:
     modes = arrays["shapedirs"].astype(np.float64)
     if modes.ndim != 3:
@@ -184,7 +182,7 @@ def _model(
         regressor=arrays["J_regressor"].astype(np.float64),
         parents=parents.astype(np.int32),
         weights=arrays["weights"].astype(np.float64),
-        coords=coords,
+        coords=None if coords is None else coords.astype(np.float32),
     )
 
 

@@ -13,6 +13,7 @@ from mvs.canonical.cube import cube_from_cm
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
 from mvs.headmodel.ict_files import IctHead, read_packed
+from mvs.headmodel.ict_folder import read_folder
 from mvs.headmodel.ict_layout import SHELLS, SHORT_NAMES
 from mvs.headmodel.linear import LinearHead
 from mvs.headmodel.types import Topology
@@ -22,12 +23,21 @@ _UNIT_M = 0.01
 
 
 def load_ict(path: Path) -> LinearHead:
-    """ICT-FaceKit from its packed file.
+    """ICT-FaceKit from its packed file, or from its public folder.
 
     Raises:
         ValueError: if the file is missing or not such a file.
     """
-    return ict_model(read_packed(path))
+    return ict_model(read_ict(path))
+
+
+def read_ict(path: Path) -> IctHead:
+    """The arrays of ICT-FaceKit's packed file or folder.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    return read_folder(path) if path.is_dir() else read_packed(path)
 
 
 def ict_model(head: IctHead) -> LinearHead:

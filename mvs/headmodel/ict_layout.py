@@ -7,27 +7,27 @@ for Creative Technologies.
 from __future__ import annotations
 
 N_VERTICES = 26_719
-# Name in the documentation, first vertex, first polygon; each ends where the next begins.
+# Name in the documentation and first vertex; each ends where the next begins.
 PARTS = (
-    ("Face", 0, 0),
-    ("Head and Neck", 9409, 9230),
-    ("Mouth socket", 11248, 11144),
-    ("Eye socket left", 13294, 13226),
-    ("Eye socket right", 13678, 13630),
-    ("Gums and tongue", 14062, 14034),
-    ("Teeth", 17039, 17006),
-    ("Eyeball left", 21451, 21496),
-    ("Eyeball right", 23021, 23094),
-    ("Lacrimal fluid left", 24591, 24692),
-    ("Lacrimal fluid right", 24795, 24855),
-    ("Eye blend left", 24999, 25018),
-    ("Eye blend right", 25023, 25033),
-    ("Eye occlusion left", 25047, 25048),
-    ("Eye occlusion right", 25199, 25176),
-    ("Eyelashes left", 25351, 25304),
-    ("Eyelashes right", 26035, 25844),
+    ("Face", 0),
+    ("Head and Neck", 9409),
+    ("Mouth socket", 11248),
+    ("Eye socket left", 13294),
+    ("Eye socket right", 13678),
+    ("Gums and tongue", 14062),
+    ("Teeth", 17039),
+    ("Eyeball left", 21451),
+    ("Eyeball right", 23021),
+    ("Lacrimal fluid left", 24591),
+    ("Lacrimal fluid right", 24795),
+    ("Eye blend left", 24999),
+    ("Eye blend right", 25023),
+    ("Eye occlusion left", 25047),
+    ("Eye occlusion right", 25199),
+    ("Eyelashes left", 25351),
+    ("Eyelashes right", 26035),
 )
-PART_NAMES = tuple(name for name, _, _ in PARTS)
+PART_NAMES = tuple(name for name, _ in PARTS)
 # Overlays: nothing is seen of them or through them, so they take no part in rendering.
 SHELLS = PART_NAMES[9:]
 # Multi-PIE's 68 landmarks, as vertices.

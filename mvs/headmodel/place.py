@@ -103,7 +103,8 @@ def place_template(
         ValueError: if the template is no head.
     """
     pieces = find_pieces(faces, len(vertices))
-    skin, eyes = np.flatnonzero(pieces == 0), find_eyeballs(vertices, pieces, unit_m)
+    skin = np.flatnonzero(pieces == 0).astype(np.int32)
+    eyes = find_eyeballs(vertices, pieces, unit_m)
     row_of = np.full(len(vertices), -1, np.int32)
     row_of[skin] = np.arange(len(skin))
     skin_faces = row_of[faces[(pieces[faces] == 0).all(axis=1)]]

@@ -16,6 +16,9 @@ from mvs.headmodel.turns import turn_matrices
 from mvs.headmodel.types import Shape, Topology
 from mvs.types import DoubleArray, IntArray
 
+# Vertices whose derivatives are made together: their arrays stay in the processor's cache.
+_BLOCK = 128
+
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
@@ -93,11 +96,8 @@ class SkinnedHead(LinearHead):
     def vertices(self, shape: Shape, rows: IntArray | None = None) -> DoubleArray:
         """(N, 3) positions of all vertices, or of those of ``rows``; see ``LinearHead``."""
         posed = self._pose(shape)
-        weights, correctives = self.skeleton.weights, self.skeleton.correctives
-        if rows is not None:
-            weights, correctives = weights[rows], correctives[rows]
-        rest = super().vertices(shape, rows)
-        rest += np.einsum("vck,k->vc", correctives, _features(posed))
+        weights = self.skeleton.weights if rows is None else self.skeleton.weights[rows]
+        rest = self._corrected(posed, shape, rows)
         turns = np.einsum("vj,jab->vab", weights, posed.turns)
         shifts = np.einsum("vj,ja->va", weights, posed.shifts)
         return np.asarray(np.einsum("vab,vb->va", turns, rest) + shifts)
@@ -105,15 +105,29 @@ class SkinnedHead(LinearHead):
     def jacobian(self, shape: Shape, rows: IntArray) -> DoubleArray:
         """(N, 3, K + E + 3 J) derivatives of ``vertices(shape, rows)``."""
         posed = self._pose(shape)
-        modes, weights = super().jacobian(shape, rows), self.skeleton.weights[rows]
+        rows, weights = np.asarray(rows), self.skeleton.weights[rows]
         turns = np.einsum("vj,jab->vab", weights, posed.turns)
-        shaped = turns @ modes
-        for joint, shift in enumerate(self._shape_shifts(posed, shape)):
-            if shift.any():
-                shaped += weights[:, joint, None, None] * shift
+        shifts = self._shape_shifts(posed, shape)
+        n = shifts.shape[2]
+        flat = shifts.reshape(len(shifts), -1)
+        found = np.empty((len(rows), 3, n + 3 * len(self.joint_names)))
+        for first in range(0, len(rows), _BLOCK):
+            part = slice(first, first + _BLOCK)
+            turned = turns[part] @ super().jacobian(shape, rows[part])
+            moved = np.einsum("vj,jk->vk", weights[part], flat).reshape(turned.shape)
+            np.add(turned, moved, out=found[part, :, :n])
+        rest = self._corrected(posed, shape, rows)
+        found[..., n:] = self._joint_columns(posed, rows, rest, turns)
+        return found
+
+    def _corrected(self, posed: _Posed, shape: Shape, rows: IntArray | None) -> DoubleArray:
+        """The rest shape (N, 3) with the pose's correctives."""
+        correctives = self.skeleton.correctives
         rest = super().vertices(shape, rows)
-        rest += np.einsum("vck,k->vc", self.skeleton.correctives[rows], _features(posed))
-        return np.concatenate([shaped, self._joint_columns(posed, rows, rest, turns)], axis=2)
+        rest += np.einsum(
+            "vck,k->vc", correctives if rows is None else correctives[rows], _features(posed)
+        )
+        return rest
 
     def _pose(self, shape: Shape) -> _Posed:
         identity, expression = self.checked(shape)
@@ -132,16 +146,14 @@ class SkinnedHead(LinearHead):
                 shifts[joint] = turns[parent] @ own + shifts[parent]
         return _Posed(local, slopes, turns, shifts, places)
 
-    def _shape_shifts(self, posed: _Posed, shape: Shape) -> list[DoubleArray]:
-        """How the shifts (J, 3) change with identity and expression: J times (3, K + E)."""
+    def _shape_shifts(self, posed: _Posed, shape: Shape) -> DoubleArray:
+        """How the shifts change with identity and expression, (J, 3, K + E)."""
         modes = self._joint_modes[..., self.columns(len(shape.identity))]
-        changes: list[DoubleArray] = []
+        changes = np.zeros_like(modes)
         for joint, parent in enumerate(self.skeleton.parents):
-            if parent < 0:
-                changes.append(np.zeros_like(modes[joint]))
-                continue
-            own = posed.turns[parent] @ (np.eye(3) - posed.local[joint])
-            changes.append(own @ modes[joint] + changes[parent])
+            if parent >= 0:
+                own = posed.turns[parent] @ (np.eye(3) - posed.local[joint])
+                changes[joint] = own @ modes[joint] + changes[parent]
         return changes
 
     def _joint_columns(
@@ -155,7 +167,8 @@ class SkinnedHead(LinearHead):
             for slope in posed.slopes[joint]:
                 turned, shifted = self._moved(posed, joint, slope)
                 column = np.einsum("vab,vb->va", turns, own @ slope.ravel())
-                column += np.einsum("vj,jab,vb->va", weights, turned, rest, optimize=True)
+                blended = np.einsum("vj,jab->vab", weights, turned)
+                column += np.einsum("vab,vb->va", blended, rest)
                 columns.append(column + np.einsum("vj,ja->va", weights, shifted))
         return np.stack(columns, axis=2)
 

@@ -113,8 +113,7 @@ _NAMES = {
     ("copyreg", "_reconstructor"),
     ("__builtin__", "object"),
     ("builtins", "object"),
-    ("__builtin__", "set"),
-    ("builtins", "set"),
+    *((module, name) for module in ("__builtin__", "builtins") for name in ("set", "bytes")),
     # Tensors lie beside the arrays of some landmark files; they are not looked at.
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch.storage", "_load_from_bytes"),
@@ -171,8 +170,9 @@ def _array_of(record: Record) -> npt.NDArray[Any]:
 
 def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
     """An array of its bytes."""
-    if isinstance(raw, Record) and raw.kind == "_codecs.encode":
-        raw = raw.arguments[0]
+    if isinstance(raw, Record):
+        # Bytes of Python 3 in an old protocol: text and its encoding, or nothing at all.
+        raw = raw.arguments[0] if raw.arguments else b""
     data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
     values = np.frombuffer(data, _number_type(dtype))
     return values.reshape(tuple(int(k) for k in shape), order="F" if order == "F" else "C")
@@ -185,7 +185,9 @@ def _number_type(record: Any) -> np.dtype[Any]:
     if dtype.kind not in "biuf":
         raise ValueError(f"an array of {dtype} and not of numbers")
     order = record.state[1] if isinstance(record.state, tuple) else "="
-    return dtype.newbyteorder(order if order in ("<", ">") else "=")
+    if order == ">":
+        return dtype.newbyteorder(">")
+    return dtype.newbyteorder("<") if order == "<" else dtype
 
 
 def _selected(state: dict[str, Any]) -> npt.NDArray[Any]:

@@ -141,7 +141,7 @@ def ict_arrays(n_faces=3000):
     pieces = {
         "Face": (points[:n_face], faces.tolist()),
         "Head and Neck": (points[n_face:], []),
-        "Teeth": (corner + [0, -3.3, 9], box),
+        "Teeth": (corner + np.array([0, -3.3, 9]), box),
         "Eyeball left": (balls()[0][0], balls()[0][1].tolist()),
         "Eyeball right": (balls()[1][0], balls()[1][1].tolist()),
         "Eyelashes left": (lash + EYES_CM[0] + [0, 0.3, 1.5], [[0, 1, 2, 3]]),
@@ -299,7 +299,8 @@ def _regressor(vertices, joints, eye_of):
 
 def _weights(true, eye_of):
     x, y, z = true.T
-    head = 1 / (1 + np.exp(-(y + 6) / 0.8))
+    # The neck's end falls towards the front, below the chin.
+    head = 1 / (1 + np.exp(-(y + 6 + 0.4 * np.clip(z, 0, 11)) / 0.8))
     lower = 1 / (1 + np.exp((y + 3.2) / 0.5)) / (1 + np.exp(-(z - 5) / 1.0))
     jaw = head * lower
     weights = np.stack([1 - head, head - jaw, jaw, 0 * x, 0 * x], axis=1)

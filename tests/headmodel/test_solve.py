@@ -136,7 +136,11 @@ def test_frames_that_share_an_identity():
     shared = np.zeros(tinies[0].start.size, np.bool_)
     shared[:n] = True
     states, totals = minimise_frames(
-        tinies, [t.start for t in tinies], [t.box() for t in tinies], shared, SolveOptions(60, 1e-14)
+        tinies,
+        [t.start for t in tinies],
+        [t.box() for t in tinies],
+        shared,
+        SolveOptions(60, 1e-14),
     )
     assert (np.diff(totals) <= 0).all()
     np.testing.assert_array_equal(states[0].shape.identity, states[1].shape.identity)

@@ -1,0 +1,322 @@
+"""Heads recovered from exact maps, from spoilt ones, from halves, captures and videos."""
+
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+
+from calib.scale import umeyama
+from mvs.canonical.mesh_places import SurfaceMesh
+from mvs.canonical.surface import Surface
+from mvs.errors import ReconstructionError
+from mvs.headmodel.fit_capture import fit_views
+from mvs.headmodel.fit_image import fit_image, fit_map
+from mvs.headmodel.fit_video import VideoOptions, choose_keyframes, fit_maps, fit_video
+from mvs.headmodel.observe import ObserveOptions, Observer
+from mvs.headmodel.options import FitOptions
+from mvs.headmodel.solve import SolveOptions
+from mvs.headmodel.start import cube_from_model, place_in_view
+from mvs.headmodel.surface_term import Reconstruction, SurfaceOptions
+from mvs.network.crop import empty_cube_map
+from tests.headmodel.maps import (
+    MapEmbedder,
+    camera_at,
+    half_hidden,
+    map_of,
+    person,
+    picture,
+    place,
+    spoiled,
+)
+from tests.headmodel.models import small_flame, small_ict
+
+# Maps that are exact are trusted.
+EXACT = FitOptions(
+    observe=ObserveOptions(blocks=10**6, floor=2e-4, reach=2e-3, max_gap=0.01),
+    solve=SolveOptions(15, 1e-7),
+)
+SURE = replace(EXACT, identity_sd=3.0, expression_sd=3.0)
+MODELS = {"ict": small_ict, "flame": small_flame}
+
+
+def face(model):
+    """Vertices of the face, in front."""
+    return np.flatnonzero(
+        (model.topology.coords[:, 2] > 0.6) & (model.topology.coords[:, 1] > 0.35)
+    )
+
+
+def posed_error_mm(fit, truth, frame=0, aligned=True):
+    """Mean distance between vertices of the face; up to a similarity where size is not seen."""
+    rows = face(fit.model)
+    found, truth = fit.vertices(frame)[rows], truth[rows]
+    if aligned:
+        found = umeyama(found, truth).points(found)
+    return 1000 * np.linalg.norm(found - truth, axis=1).mean()
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param](1500)
+
+
+def one_view(model, seed=1, joints=0.0, **camera):
+    shape, at, taken = person(model, seed, joints=joints), place(model, 8.0), camera_at(**camera)
+    return map_of(model, shape, at, taken), taken, at.points(model.vertices(shape)), shape
+
+
+def test_exact_map(model):
+    cube_map, camera, truth, _ = one_view(model)
+    fit = fit_map(cube_map, camera, model, SURE)
+    assert posed_error_mm(fit, truth) < 0.05
+    # Its size is the prior's guess, its place on the picture is not.
+    off = camera.project(fit.vertices())[0] - camera.project(truth)[0]
+    assert np.linalg.norm(off[face(model)], axis=1).max() < 0.05
+    assert not fit.warnings
+
+
+def test_jaw_of_a_skinned_head():
+    model = small_flame(1500)
+    cube_map, camera, truth, shape = one_view(model, joints=0.15)
+    fit = fit_map(cube_map, camera, model, replace(SURE, joint_sd=1.0))
+    assert posed_error_mm(fit, truth) < 0.1
+    jaw = model.joint_names.index("jaw")
+    np.testing.assert_allclose(fit.joints[0][jaw], shape.joints[jaw], atol=0.02)
+
+
+def test_unknown_focal_length():
+    model = small_ict(1500)
+    cube_map, camera, truth, _ = one_view(model, distance=0.3, focal=105.0)
+    wrong = replace(camera, params=camera.params * [1.25, 1.25, 1, 1])
+    fit = fit_map(cube_map, wrong, model, replace(SURE, fov_sd=1.0), knows_focal=False)
+    assert fit.cameras[0][0].K[0, 0] == pytest.approx(105.0, rel=0.01)
+    assert posed_error_mm(fit, truth) < 0.1
+    held = fit_map(cube_map, wrong, model, SURE)
+    assert held.cameras[0][0].K[0, 0] == wrong.K[0, 0]
+    assert posed_error_mm(held, truth) > 1.0
+
+
+def test_outliers_do_not_count(model):
+    cube_map, camera, truth, _ = one_view(model)
+    fit = fit_map(spoiled(cube_map, 0.2), camera, model, SURE)
+    assert posed_error_mm(fit, truth) < 0.3
+    loose = replace(SURE, bound=1e6, final_bound=1e6)
+    assert posed_error_mm(fit_map(spoiled(cube_map, 0.2), camera, model, loose), truth) > 1.0
+
+
+def test_half_a_face(model):
+    cube_map, camera, truth, _ = one_view(model)
+    hidden = half_hidden(cube_map)
+    fit = fit_map(hidden, camera, model, EXACT)
+    assert posed_error_mm(fit, truth) < 1.0
+    whole = fit_map(cube_map, camera, model, EXACT)
+    x = camera.project(truth)[0][face(model), 0]
+    there = face(model)[x > 60]
+    assert fit.confidence[0][there].mean() < 0.5 * whole.confidence[0][there].mean()
+
+
+def test_bounds_hold():
+    model = small_ict(1500)
+    shape = person(model, 1)
+    shape.expression[:] = -0.8
+    at, camera = place(model), camera_at()
+    fit = fit_map(map_of(model, shape, at, camera), camera, model, EXACT)
+    assert (fit.expressions >= 0).all()
+    assert (fit.expressions <= 1).all()
+
+
+def test_confidence_is_nothing_where_nothing_was_seen():
+    model = small_ict(1500)
+    cube_map, camera, _, _ = one_view(model)
+    confidence = fit_map(cube_map, camera, model, EXACT).confidence[0]
+    assert confidence.min() >= 0
+    assert confidence.max() <= 1
+    behind = model.topology.coords[:, 2] < 0.2
+    assert confidence[behind].max() < 1e-3
+    assert np.median(confidence[face(model)]) > 0.4
+
+
+def test_too_little_of_a_head():
+    model = small_ict(1500)
+    with pytest.raises(ReconstructionError, match="places of a head"):
+        fit_map(empty_cube_map(8, 8), camera_at(), model)
+
+
+def test_picture_and_its_embedder():
+    model = small_ict(1500)
+    cube_map, camera, truth, _ = one_view(model)
+    embedder = MapEmbedder([cube_map])
+    fit = fit_image(picture(0), embedder, model, SURE, camera=camera, name="me.png")
+    assert fit.names == (("me.png",),)
+    assert posed_error_mm(fit, truth) < 0.05
+    with pytest.raises(ValueError, match="camera must be of the picture"):
+        fit_image(picture(0, 50), embedder, model, SURE, camera=camera)
+    free = fit_image(picture(0), embedder, model, EXACT)
+    assert free.cameras[0][0].K[0, 2] == 48.0
+
+
+def test_threads_do_not_change_a_byte():
+    model = small_ict(1500)
+    cube_map, camera, _, _ = one_view(model)
+    before = numba.get_num_threads()
+    found = []
+    try:
+        for n in (1, 2):
+            numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+            found.append(fit_map(cube_map, camera, model, FitOptions()))
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(found[0].identity, found[1].identity)
+    np.testing.assert_array_equal(found[0].expressions, found[1].expressions)
+    np.testing.assert_array_equal(found[0].confidence, found[1].confidence)
+
+
+def test_start_is_near():
+    model = small_ict(1500)
+    at, camera = place(model, 25.0), camera_at(-10.0)
+    seen = Observer(model).observe(map_of(model, model.neutral(), at, camera), camera)
+    found = place_in_view(seen, model.unit_m)
+    angle = np.rad2deg(np.arccos((np.trace(found.rotation.T @ at.rotation) - 1) / 2))
+    assert angle < 5
+    middle = cube_from_model(model).inverse().points(np.full((1, 3), 0.5))
+    assert np.linalg.norm(found.points(middle) - at.points(middle)) < 0.08
+
+
+def several(model, seed=2, scale=1.0, azimuths=(-35.0, 0.0, 35.0)):
+    """A head of a size of its own, seen by three cameras."""
+    shape, at = person(model, seed), place(model, 5.0, scale, (0.02, 0.01, -0.03))
+    cameras = [camera_at(azimuth) for azimuth in azimuths]
+    maps = [map_of(model, shape, at, camera) for camera in cameras]
+    return maps, cameras, at.points(model.vertices(shape))
+
+
+def test_views_of_a_capture(model):
+    maps, cameras, truth = several(model)
+    fit = fit_views(maps, cameras, model, SURE, unit="m")
+    assert posed_error_mm(fit, truth, aligned=False) < 0.1
+    assert fit.world_from_model[0].scale == pytest.approx(model.unit_m)
+
+
+def test_unit_of_a_capture_is_found():
+    model = small_ict(1500)
+    maps, cameras, truth = several(model, scale=1.3)
+    fit = fit_views(maps, cameras, model, SURE)
+    assert posed_error_mm(fit, truth, aligned=False) < 0.1
+    held = fit_views(maps, cameras, model, EXACT, unit="m")
+    assert held.world_from_model[0].scale == pytest.approx(model.unit_m)
+
+
+def test_one_view_without_a_unit_has_no_size():
+    model = small_ict(1500)
+    maps, cameras, _ = several(model)
+    with pytest.raises(ReconstructionError, match="how large"):
+        fit_views(maps[:1], cameras[:1], model)
+    with pytest.raises(ValueError, match="cube maps and"):
+        fit_views(maps, cameras[:1], model)
+
+
+def test_a_reconstruction_puts_biased_maps_right():
+    model = small_ict(1500)
+    maps, cameras, truth = several(model)
+    biased = [replace(m, coords=m.coords + np.float32([0.0, 0.01, 0.0])) for m in maps]
+    topology = model.topology
+    known = np.isfinite(topology.coords).all(axis=1)
+    skin = topology.faces[known[topology.faces].all(axis=1)]
+    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    mesh = SurfaceMesh(truth, coords, np.ones(len(truth)), skin)
+    scan = Reconstruction(mesh, model, SurfaceOptions(sigma_mm=0.1, reach_mm=2.0))
+    how = replace(FitOptions(), normals=0.0, expression_sd=1.0)
+    alone = fit_views(biased, cameras, model, how, unit="m")
+    both = fit_views(biased, cameras, model, how, unit="m", scan=scan)
+
+    def to_surface(fit):
+        found = Surface(truth, skin).closest(fit.vertices()[face(model)])[2]
+        return 1000 * np.linalg.norm(found - fit.vertices()[face(model)], axis=1).mean()
+
+    assert to_surface(alone) > 1.0
+    assert to_surface(both) < 0.4
+
+
+def video(model, n=6):
+    """A head that turns, with an expression that comes and goes."""
+    shape, camera = person(model, 4, expression=0.0), camera_at()
+    maps, truths, shapes = [], [], []
+    for t in range(n):
+        expression = shape.expression.copy()
+        expression[model.expression_names.index("jawOpen")] = 0.5 * np.sin(np.pi * t / (n - 1))
+        at = place(model, 6.0 * t - 15.0, 1.0, (0.004 * t, 0, 0))
+        posed = replace(shape, expression=expression)
+        maps.append(map_of(model, posed, at, camera))
+        truths.append(at.points(model.vertices(posed)))
+        shapes.append(posed)
+    return maps, camera, truths, shapes
+
+
+SURE_VIDEO = VideoOptions(keyframes=3, expression_change=1.0, fit=replace(SURE, stages=3))
+
+
+def test_video():
+    model = small_ict(1500)
+    maps, camera, truths, shapes = video(model)
+    fit = fit_maps(maps, camera, model, SURE_VIDEO)
+    for t, truth in enumerate(truths):
+        assert posed_error_mm(fit, truth, t) < 0.15
+    jaw = model.expression_names.index("jawOpen")
+    wanted = [shape.expression[jaw] for shape in shapes]
+    np.testing.assert_allclose(fit.expressions[:, jaw], wanted, atol=0.05)
+
+
+def test_frames_without_a_head_follow_the_others():
+    model = small_ict(1500)
+    maps, camera, truths, _ = video(model)
+    maps[2] = empty_cube_map(8, 8)
+    fit = fit_maps(maps, camera, model, SURE_VIDEO)
+    assert "1 of 6 frames" in fit.warnings[0]
+    assert not fit.confidence[2].any()
+    assert posed_error_mm(fit, truths[3], 3) < 0.15
+    # Between its neighbours.
+    assert posed_error_mm(fit, truths[2], 2) < 1.5
+    with pytest.raises(ReconstructionError, match="no frame"):
+        fit_maps([empty_cube_map(8, 8)], camera, model)
+
+
+def test_video_of_pictures():
+    model = small_ict(1500)
+    maps, camera, truths, _ = video(model, 5)
+    frames = [(f"{t}.png", picture(t)) for t in range(5)]
+    found = [
+        fit_video(iter(frames), MapEmbedder(maps), model, SURE_VIDEO, camera=camera, threads=n)
+        for n in (1, 2)
+    ]
+    np.testing.assert_array_equal(found[0].expressions, found[1].expressions)
+    assert found[0].names == tuple((name,) for name, _ in frames)
+    assert posed_error_mm(found[0], truths[4], 4) < 0.15
+    with pytest.raises(ReconstructionError, match="no frames"):
+        fit_video(iter(()), MapEmbedder(maps), model)
+
+
+def test_keyframes_differ():
+    model = small_ict(1500)
+    maps, camera, _, _ = video(model)
+    seen = [Observer(model).observe(cube_map, camera) for cube_map in maps]
+    chosen = choose_keyframes(seen, 3)
+    assert len(set(chosen)) == 3
+    assert {0, 5} <= set(chosen)
+
+
+def test_options_are_checked():
+    for wrong in ({"stages": 0}, {"bound": 0.0}, {"normals": -1.0}, {"fov_sd": 0.0}):
+        with pytest.raises(ValueError):
+            FitOptions(**wrong)
+    for wrong in ({"blocks": 0}, {"floor": 0.0}, {"neck": 2.0}):
+        with pytest.raises(ValueError):
+            ObserveOptions(**wrong)
+    for wrong in ({"keyframes": 0}, {"turn_change": 0.0}):
+        with pytest.raises(ValueError):
+            VideoOptions(**wrong)
+    for wrong in ({"places": 0}, {"sigma_mm": 0.0}):
+        with pytest.raises(ValueError):
+            SurfaceOptions(**wrong)
+    with pytest.raises(ValueError):
+        SolveOptions(steps=0)
