@@ -51,7 +51,7 @@ def test_networks_are_known_by_their_weights(compact_file):
     embedder = load_embedder("compact", compact_file)
     weights = hashlib.sha256(compact_file.read_bytes()).hexdigest()
     assert embedder.identity("a.jpg") == f"compact 64 cpu sha256:{weights}"
-    network = NetworkEmbedder("mine", lambda crop: None, 32)
+    network = NetworkEmbedder("mine", lambda _: None, 32)
     assert network.identity("a.jpg") is None
 
 
