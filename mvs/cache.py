@@ -138,10 +138,9 @@ class Store:
         elif keep == "some" and names:
             last = max((names.index(name) for name in self.lasting()), default=-1)
             kept = {*self.lasting(), *names[last + 1 :]}
-        if self._folder.is_dir() and self._skipped is not None:
-            for path in self._folder.glob("*-*.stage"):
-                if path.name not in kept:
-                    path.unlink(missing_ok=True)
+        for path in self._folder.glob("*-*.stage"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def _path(self, stage: str, key: str) -> Path:
         return self._folder / f"{stage}-{key[:40]}.stage"

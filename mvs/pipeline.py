@@ -76,32 +76,44 @@ def reconstruct(
     _check(embedder, options, until)
     prepare_output(output)
     with claimed(output):
-        hashes, told = hash_views(capture), identities(capture, embedder)
-        # What an embedder says that does not tell what that hangs on is of no use to another run.
-        skipped = None if None in told.values() else _skipped(options.cache)
-        store = Store(output / STAGES_FOLDER, KINDS, skipped)
-        if embedder is not None and not embedder.wants_distorted:
-            known = picture_keys(capture, hashes, told)
-            embedder = RememberingEmbedder(embedder, store, known)
         report = Report(warnings=[*capture.warnings, *judge_lenses(capture)])
-        run = Run(report, output, store, progress, until, capture.unit)
-        inputs = {name: hashed.whole for name, hashed in hashes.items()}
         try:
-            claim_for(output, capture, inputs, options.cache.force)
-            clear_unfinished(output, RESULTS)
-            run.resume(stage_keys(capture, hashes, told, options), _resumable(options, until))
-            _stages(capture, embedder, options, run)
-            run.finish(STAGES)
-            record = _record(capture, embedder, options, until, report)
-            record |= {"embedder_identity": _in_short(told), "inputs": inputs}
-            write_json(output / "run.json", record)
-            store.clean(options.cache.keep)
+            _run(capture, embedder, output, options, until, progress, report)
         except OSError as error:
             raise CaptureError(
                 output, error.strerror or str(error), "choose another --output, or free some space"
             ) from None
     report.files.append(output / "run.json")
     return report
+
+
+def _run(
+    capture: Capture,
+    embedder: Embedder | None,
+    output: Path,
+    options: PipelineOptions,
+    until: str,
+    progress: Progress | None,
+    report: Report,
+) -> None:
+    """Go on from what lies in a folder that is claimed; ``report`` is filled in."""
+    hashes, told = hash_views(capture), identities(capture, embedder)
+    inputs = {name: hashed.whole for name, hashed in hashes.items()}
+    claim_for(output, capture, inputs, options.cache.force)
+    clear_unfinished(output, RESULTS)
+    # The answers of an embedder that does not say what they hang on are of no use to another run.
+    skipped = None if None in told.values() else _skipped(options.cache)
+    store = Store(output / STAGES_FOLDER, KINDS, skipped)
+    if embedder is not None and not embedder.wants_distorted:
+        embedder = RememberingEmbedder(embedder, store, picture_keys(capture, hashes, told))
+    run = Run(report, output, store, progress, until, capture.unit)
+    run.resume(stage_keys(capture, hashes, told, options), _resumable(options, until))
+    _stages(capture, embedder, options, run)
+    run.finish(STAGES)
+    record = _record(capture, embedder, options, until, report)
+    record |= {"embedder_identity": _in_short(told), "inputs": inputs}
+    write_json(output / "run.json", record)
+    store.clean(options.cache.keep)
 
 
 def _stages(

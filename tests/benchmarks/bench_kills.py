@@ -2,39 +2,49 @@
 
     python -m tests.benchmarks.bench_kills [--kills 50] [--seed 0] [--quality draft fast]
 
-After so many kills of a quality, runs are left alone. Prints how often it was killed, where, and
-what that cost; ends with 1 where a byte differs.
+Runs are processes forked from one that has loaded the libraries. After the last kill a run is left
+alone. Prints how often runs were killed, after which stage's results, and what that cost; ends with
+1 where a byte differs.
 """
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+import cv2  # noqa: F401
+import open3d  # noqa: F401
+import torch  # noqa: F401
+
+import mvs.cli.reconstruct
+import mvs.network.compact
+import mvs.pipeline  # noqa: F401
+from mvs.cli import main as command
+
 RESULTS = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply")
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "head"
 
 
 def start(capture, output, quality):
-    command = [sys.executable, "-m", "mvs", "reconstruct", capture, "--output", output]
-    return subprocess.Popen(
-        [*map(str, command), "--quality", quality, "--quiet"], stderr=subprocess.PIPE, text=True
-    )
+    """The process of a run."""
+    process = os.fork()
+    if process == 0:
+        words = ["reconstruct", str(capture), "--output", str(output), "--quality", quality]
+        os._exit(command.run([*words, "--quiet"]))
+    return process
 
 
 def finish(process):
-    _, complaint = process.communicate()
-    if process.returncode != 0:
-        raise SystemExit(f"exit code {process.returncode}: {complaint}")
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code != 0:
+        raise SystemExit(f"a run ended with exit code {code}")
 
 
 def digests(output):
@@ -63,54 +73,56 @@ def cpu_of(pid):
 
 def kill_after(process, cpu_seconds):
     """Kill a run once it has used so much time; False where it ended before."""
-    while process.poll() is None:
-        if cpu_of(process.pid) >= cpu_seconds:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            return True
+    while cpu_of(process) < cpu_seconds:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            if status:
+                raise SystemExit(f"a run ended with exit code {os.waitstatus_to_exitcode(status)}")
+            return False
         time.sleep(0.005)
-    finish(process)
-    return False
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return True
+
+
+def survive_once(capture, output, quality, n_kills, latest, rng):
+    """Kill a run until it ends, or ``n_kills`` times; after which stages it was."""
+    places = []
+    for _ in range(n_kills):
+        if not kill_after(start(capture, output, quality), rng.uniform(0.2, rng.choice(latest))):
+            return places
+        places.append(reached(output))
+    finish(start(capture, output, quality))
+    return places
 
 
 def survive(capture, quality, n_kills, rng):
-    """Kill a quality's run ``n_kills`` times, in as many folders as that takes."""
+    """Kill a quality's runs ``n_kills`` times, in as many folders as that takes."""
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "whole"
-        before = children_seconds()
+        whole, before = Path(scratch) / "whole", children_seconds()
         finish(start(capture, whole, quality))
         alone = children_seconds() - before
-        truth = digests(whole)
-        start_up = alone - sum(json.loads((whole / "run.json").read_text())["cpu_seconds"].values())
-        places, n_folders, total, differing = Counter(), 0, 0, 0
-        while total < n_kills:
-            output, before = Path(scratch) / f"killed{n_folders}", children_seconds()
-            n_folders += 1
-            killed_here = 0
-            while True:
-                # From before it has loaded to after a few views or stages.
-                latest = start_up + rng.choice((0.05, 0.3)) * (alone - start_up)
-                process = start(capture, output, quality)
-                if not kill_after(process, rng.uniform(0.3 * start_up, latest)):
-                    break
-                total += 1
-                killed_here += 1
-                places[reached(output)] += 1
-                if total >= n_kills:
-                    finish(start(capture, output, quality))
-                    break
-            is_same = digests(output) == truth
+        print(f"{quality}: {alone:.0f} CPU seconds uninterrupted", flush=True)
+        # From before anything is there to after a few views or stages.
+        latest = (3.0, 3.0 + 0.1 * alone, 3.0 + 0.3 * alone)
+        places, n_runs, differing = Counter(), 0, 0
+        while (left := n_kills - sum(places.values())) > 0:
+            output, before = Path(scratch) / f"killed{n_runs}", children_seconds()
+            found = survive_once(capture, output, quality, left, latest, rng)
+            places.update(found)
+            n_runs += 1
+            is_same = digests(output) == digests(whole)
             differing += not is_same
-            left = [path.name for path in output.rglob(".*") if path.name != ".stages"]
+            over = [path.name for path in output.rglob(".*") if path.name != ".stages"]
+            told = "the same bytes" if is_same else "OTHER BYTES"
             spent = children_seconds() - before
             print(
-                f"  {quality}: killed {killed_here} times, {spent:.0f} CPU seconds "
-                f"({alone:.0f} uninterrupted, {start_up:.1f} of them to load), bytes "
-                f"{'the same' if is_same else 'DIFFER'}, {len(left)} files left over",
+                f"  killed {len(found)} times, {spent:.0f} CPU seconds, {told}, "
+                f"{len(over)} files left over",
                 flush=True,
             )
         where = ", ".join(f"{n} after {stage}" for stage, n in places.most_common())
-        print(f"{quality}: {total} kills in {n_folders} runs ({where}); {differing} differ")
+        print(f"{quality}: {sum(places.values())} kills ({where}); {differing} of {n_runs} differ")
         return differing
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 
@@ -44,6 +45,14 @@ def test_compact_from_a_file(compact_file):
     assert (embedder.name, embedder.size) == ("compact", 64)
     found = embedder.embed(np.zeros((40, 50, 3), np.uint8), Square((20.0, 20.0), 40.0))
     assert found.coords.shape == (64, 64, 3)
+
+
+def test_networks_are_known_by_their_weights(compact_file):
+    embedder = load_embedder("compact", compact_file)
+    weights = hashlib.sha256(compact_file.read_bytes()).hexdigest()
+    assert embedder.identity("a.jpg") == f"compact 64 cpu sha256:{weights}"
+    network = NetworkEmbedder("mine", lambda _: None, 32)
+    assert network.identity("a.jpg") is None
 
 
 def test_compact_without_a_file_takes_the_shipped_one(compact_file, monkeypatch):

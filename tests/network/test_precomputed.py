@@ -1,4 +1,5 @@
 import gc
+import hashlib
 import io
 import stat
 import warnings
@@ -369,3 +370,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_cube_map(path, Broken(whole))
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_its_identity_is_the_map_s(tmp_path):
+    (tmp_path / "a.jpg.npz").write_bytes(b"one")
+    embedder = PrecomputedEmbedder(tmp_path)
+    assert embedder.identity("a.jpg") == f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+    with pytest.raises(CaptureError, match=r"b.jpg.npz: no cube map for this picture"):
+        embedder.identity("b.jpg")
