@@ -41,12 +41,12 @@ def summary(output):
 
 
 def children(pid):
-    """Processes below a process."""
+    """Processes below a process, whichever of its threads started them."""
     found, todo = [], [pid]
     while todo:
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{todo[0]}/task/{todo[0]}/children").read_text()
-            todo += [int(word) for word in text.split()]
+        for path in Path(f"/proc/{todo[0]}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                todo += [int(word) for word in path.read_text().split()]
         found.append(todo.pop(0))
     return found[1:]
 
