@@ -6,7 +6,7 @@ import importlib
 import logging
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,14 @@ def open_engine(
                 f"{options.scheduler}: no Dask scheduler answers; start one there (dask scheduler) "
                 "and run the same command again: what is finished is kept"
             ) from None
-        stack.callback(client.close, timeout=2)
+        stack.callback(_close, client)
         yield DaskEngine(client, kind, options.required_resources()), str(client.dashboard_link)
+
+
+def _close(client: Any) -> None:
+    # Nobody may be there any more to say goodbye to.
+    with suppress(OSError, TimeoutError):
+        client.close(timeout=2)
 
 
 @contextmanager

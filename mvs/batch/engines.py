@@ -95,6 +95,9 @@ class DaskEngine:
             if getattr(loss, "reason", "") in _GONE or self._client.status != "running":
                 raise SchedulerLostError from None
             return None
+        except OSError:
+            # The connection broke while it was asked.
+            raise SchedulerLostError from None
         if outcome is not None:
             return outcome
         if isinstance(error, _distributed().KilledWorker):
