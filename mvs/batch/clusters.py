@@ -45,7 +45,7 @@ class ClusterOptions:
     kubernetes: bool = False
     cluster_config: Path | None = None
     memory_limit: str | None = None
-    allowed_failures: int = 3
+    allowed_failures: int = 5
     resources: str | None = None
     patience: float = 60.0
     dashboard: int = 8787

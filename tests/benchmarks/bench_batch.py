@@ -68,7 +68,8 @@ def kill_at_random(folder, expected):
     """Ten workers are killed -9 at random moments."""
     output, dice, n = folder / "killed", random.Random(1), 0
     words = arguments(folder, output, "--workers", 2, "--dashboard", 0)
-    process = start("mvs", *words, "--quiet")
+    # All ten might hit one frame.
+    process = start("mvs", *words, "--quiet", "--allowed-failures", N_KILLS)
     seen = 0
     while process.poll() is None:
         time.sleep(dice.uniform(0.0, 2.0))
