@@ -13,6 +13,7 @@ ignores it. An alpha channel that varies is a mask, together with the mask's fil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from calib.masks import Mask, MaskLook, read_mask
 
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class View:
         point_ids: (n,) int64 rows of ``Capture.points`` that the view sees, ascending.
         observed: (n, 2) float64 pixels where it sees them; None where the file does not say.
         uses_alpha: whether the picture's alpha is a mask.
+        undistort: gives the camera's undistortion map; one that keeps maps saves making them anew.
     """
 
     name: str
@@ -72,6 +75,7 @@ class View:
     point_ids: npt.NDArray[np.int64]
     observed: npt.NDArray[np.float64] | None = None
     uses_alpha: bool = True
+    undistort: Callable[[Camera], FloatArray] = undistortion_map
 
     def load_image(self) -> ByteArray:
         """The picture as it is on disk, (H, W, 3) uint8 RGB.
@@ -112,7 +116,7 @@ class View:
         image = picture
         mask = np.ones(image.shape[:2], np.bool_) if masked is None else masked.kept
         if not self.camera.is_pinhole:
-            mapping = undistortion_map(self.camera)
+            mapping = self.undistort(self.camera)
             image, mask = warp_image(image, mapping), warp_mask(mask, mapping)
         return PinholeView(self.name, self.camera.as_pinhole(), image, mask, look)
 

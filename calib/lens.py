@@ -74,6 +74,29 @@ def undistortion_map(camera: Camera) -> FloatArray:
     return mapping
 
 
+class KeptMaps:
+    """Undistortion maps of cameras that stay as they are, made once; call it with a camera.
+
+    Those that come first are kept, up to a limit; the others are made anew every time.
+    """
+
+    def __init__(self, limit_mb: float) -> None:
+        """Keep maps of up to ``limit_mb`` megabytes together."""
+        self._left = limit_mb * 1e6
+        self._maps: dict[tuple[str, int, int, bytes], FloatArray] = {}
+
+    def __call__(self, camera: Camera) -> FloatArray:
+        """The map of a camera, as ``undistortion_map`` gives it; not to be written to."""
+        key = (camera.model, camera.width, camera.height, camera.params.tobytes())
+        mapping = self._maps.get(key)
+        if mapping is None:
+            mapping = undistortion_map(camera)
+            if mapping.nbytes <= self._left:
+                self._left -= mapping.nbytes
+                self._maps[key] = mapping
+        return mapping
+
+
 def distortion_map(camera: Camera) -> FloatArray:
     """Where each pixel of the distorted picture lies in the pinhole one.
 

@@ -6,7 +6,7 @@ import importlib
 import logging
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from calib.capture import CaptureError
 from mvs.batch.engines import DaskEngine, Engine, SerialEngine
 
+_MOST_STARTS = 5
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -44,7 +45,7 @@ class ClusterOptions:
     kubernetes: bool = False
     cluster_config: Path | None = None
     memory_limit: str | None = None
-    allowed_failures: int = 3
+    allowed_failures: int = 5
     resources: str | None = None
     patience: float = 60.0
     dashboard: int = 8787
@@ -121,7 +122,7 @@ def open_engine(
             kind, place = "scheduler", options.scheduler
         elif options.slurm:
             kind, place = "slurm", stack.enter_context(slurm_cluster(options, threads))
-            place.scale(options.workers)
+            _keep_up(place, options.workers)
         elif options.kubernetes:
             kind, place = "kubernetes", stack.enter_context(_kubernetes_cluster(options, threads))
         else:
@@ -133,8 +134,14 @@ def open_engine(
                 f"{options.scheduler}: no Dask scheduler answers; start one there (dask scheduler) "
                 "and run the same command again: what is finished is kept"
             ) from None
-        stack.callback(client.close, timeout=2)
+        stack.callback(_close, client)
         yield DaskEngine(client, kind, options.required_resources()), str(client.dashboard_link)
+
+
+def _close(client: Any) -> None:
+    # Nobody may be there any more to say goodbye to.
+    with suppress(OSError, TimeoutError):
+        client.close(timeout=2)
 
 
 @contextmanager
@@ -157,6 +164,7 @@ def _configuration(options: ClusterOptions, threads: int) -> Iterator[None]:
         "distributed.worker.memory.terminate": 0.95,
         "distributed.admin.tick.limit": "1h",
         "distributed.comm.timeouts.connect": "60s",
+        "distributed.deploy.lost-worker-timeout": "5s",
     }
     loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application", "bokeh")]
     levels = [logger.level for logger in loggers]
@@ -171,14 +179,29 @@ def _configuration(options: ClusterOptions, threads: int) -> Iterator[None]:
 
 
 def _local_cluster(options: ClusterOptions) -> Any:
-    return _distributed().LocalCluster(
-        n_workers=options.workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=options.memory_limit or "auto",
-        dashboard_address=f"127.0.0.1:{options.dashboard}",
-        silence_logs=logging.CRITICAL + 1,
-    )
+    for attempts_left in reversed(range(_MOST_STARTS)):
+        try:
+            cluster = _distributed().LocalCluster(
+                n_workers=options.workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=options.memory_limit or "auto",
+                dashboard_address=f"127.0.0.1:{options.dashboard}",
+                silence_logs=logging.CRITICAL + 1,
+            )
+        except (RuntimeError, OSError) as error:
+            # A worker that is killed while it starts takes the cluster with it.
+            if not attempts_left:
+                raise ValueError(f"the workers do not start: {error}") from None
+        else:
+            break
+    _keep_up(cluster, options.workers)
+    return cluster
+
+
+def _keep_up(cluster: Any, workers: int) -> None:
+    """Have workers that are gone for good replaced."""
+    cluster.adapt(minimum=workers, maximum=workers, interval="2s")
 
 
 def slurm_cluster(options: ClusterOptions, threads: int) -> Any:

@@ -95,6 +95,12 @@ class DaskEngine:
             if getattr(loss, "reason", "") in _GONE or self._client.status != "running":
                 raise SchedulerLostError from None
             return None
+        except _distributed().KilledWorker:
+            # The outcome died with its worker, and then those who tried to make it again.
+            return _KILLED
+        except OSError:
+            # The connection broke while it was asked.
+            raise SchedulerLostError from None
         if outcome is not None:
             return outcome
         if isinstance(error, _distributed().KilledWorker):

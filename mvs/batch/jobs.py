@@ -53,6 +53,7 @@ class Job:
         min_views: frames with fewer usable pictures fail.
         cameras: images of the rig that have pictures at all.
         force: do again what is done.
+        maps_mb: of undistortion maps that a worker keeps from frame to frame.
     """
 
     output: Path
@@ -64,6 +65,7 @@ class Job:
     min_views: int = _LEAST_VIEWS
     cameras: frozenset[str] = frozenset()
     force: bool = False
+    maps_mb: float = 1000.0
 
     def __post_init__(self) -> None:
         if self.min_views < _LEAST_VIEWS:

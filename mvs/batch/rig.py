@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from calib.calibration import CalibratedImage, some_names
+from calib.camera import Camera
 from calib.capture import Capture, CaptureError, View
 from calib.formats import find_cameras, read_cameras, read_unit
 from calib.image_headers import picture_size
+from calib.lens import FloatArray, undistortion_map
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,18 @@ class Rig:
             warnings.append(f"{len(unseen)} cameras have no pictures: {some_names(unseen)}")
         return found, tuple(warnings)
 
-    def capture(self, pictures: Mapping[str, Path], masks: Mapping[str, Path]) -> Capture:
+    def capture(
+        self,
+        pictures: Mapping[str, Path],
+        masks: Mapping[str, Path],
+        undistort: Callable[[Camera], FloatArray] = undistortion_map,
+    ) -> Capture:
         """What the cameras see at one moment.
 
         Args:
             pictures: by the names of the rig's images; cameras without one are left out.
             masks: likewise.
+            undistort: gives undistortion maps.
 
         Raises:
             CaptureError: if the header of a picture cannot be read where the calibration does not
@@ -96,7 +104,8 @@ class Rig:
                 continue
             camera = image.camera(*(image.size or picture_size(path)))
             none = np.zeros(0, np.int64)
-            views.append(View(image.name, path, masks.get(image.name), camera, none))
+            mask = masks.get(image.name)
+            views.append(View(image.name, path, mask, camera, none, undistort=undistort))
         return Capture(
             self.path, tuple(views), np.zeros((0, 3)), (), self.unit, self.path, self.format
         )

@@ -23,6 +23,7 @@ from pathlib import Path
 from calib.calibration import some_names
 from calib.capture import Capture, CaptureError
 from calib.formats import read_capture
+from calib.lens import KeptMaps
 from mvs.batch.frames import Frame
 from mvs.batch.jobs import (
     Job,
@@ -159,7 +160,7 @@ def _read(job: Job, frame: Frame, lost: dict[str, str]) -> Capture:
     while True:
         pictures = {n: p for n, p in frame.pictures.items() if n not in lost and p.is_file()}
         try:
-            return job.rig.capture(pictures, frame.masks)
+            return job.rig.capture(pictures, frame.masks, _maps(job.maps_mb))
         except CaptureError as error:
             _lose(frame, error, lost)
 
@@ -205,6 +206,12 @@ def _load_embedder(
     from mvs.network.embedders import load_embedder
 
     return load_embedder(name, weights, cube_maps, device)
+
+
+@lru_cache(maxsize=1)
+def _maps(limit_mb: float) -> KeptMaps:
+    """Kept by every worker from frame to frame."""
+    return KeptMaps(limit_mb)
 
 
 def _register(folder: Path) -> list[str]:

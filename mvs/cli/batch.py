@@ -56,6 +56,8 @@ class Options(NetworkOptions, StageOptions):
         device: where the network computes, as PyTorch names it, the same for all workers.
         retry: do again what failed of the same pictures and options.
         force: do again what is done.
+        maps_mb: of undistortion maps that a worker keeps; eight bytes a pixel of each camera with
+            a distorting lens.
         cluster: where frames are worked on.
     """
 
@@ -72,6 +74,7 @@ class Options(NetworkOptions, StageOptions):
     device: str = "cpu"
     retry: bool = False
     force: bool = False
+    maps_mb: float = 1000.0
     cluster: OmitArgPrefixes[ClusterOptions] = field(default_factory=ClusterOptions)
 
 
@@ -114,6 +117,7 @@ def run(options: Options) -> int:
             min_views=options.min_views,
             cameras=frozenset(name for frame in found.frames for name in frame.pictures),
             force=options.force,
+            maps_mb=options.maps_mb,
         )
         if not options.quiet:
             warn(found.warnings)

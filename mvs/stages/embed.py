@@ -16,7 +16,6 @@ import numpy as np
 
 from calib.camera import Camera
 from calib.capture import PinholeView, View
-from calib.lens import undistortion_map
 from calib.masks import MaskLook
 from mvs.errors import ReconstructionError
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, Embedder, FloatArray, Square
@@ -209,7 +208,7 @@ def _embed_distorted(view: View, embedder: Embedder) -> _Seen:
     square = embedder.find_head(taken, view.name)
     pinhole = view.load_pinhole()
     if not view.camera.is_pinhole:
-        mapping = undistortion_map(view.camera)
+        mapping = view.undistort(view.camera)
         cube_map = warp_cube_map(cube_map, mapping)
         if square is not None:
             ray = view.camera.unproject(np.array([square.center]))

@@ -50,6 +50,8 @@ class Cancelled:
     def exception(self):
         from distributed.client import FutureCancelledError
 
+        if self.reason == "broken":
+            raise ConnectionResetError
         raise FutureCancelledError("key", self.reason)
 
 
@@ -60,8 +62,9 @@ class Running:
 def test_a_scheduler_that_goes_away_is_told_from_an_outcome_that_got_lost():
     engine = DaskEngine(Running(), "scheduler")
     assert engine._answer(Cancelled("unknown")) is None
-    with pytest.raises(SchedulerLostError):
-        engine._answer(Cancelled("scheduler-connection-lost"))
+    for reason in ("scheduler-connection-lost", "broken"):
+        with pytest.raises(SchedulerLostError):
+            engine._answer(Cancelled(reason))
 
 
 def test_one_worker_is_this_process():

@@ -240,3 +240,19 @@ def test_a_large_picture_takes_little_more_than_its_map():
     rows = np.s_[1000:1100]
     np.testing.assert_array_equal(warp_image(image, mapping[rows]), warped[rows])
     np.testing.assert_array_equal(warp_mask(image > 127, mapping[rows]), kept[rows])
+
+
+def test_maps_are_kept_up_to_a_limit(monkeypatch):
+    from calib import lens
+
+    params = np.array([100.0, 100, 32, 24, -0.1, 0.02, 0, 0])
+    cameras = [Camera("OPENCV", 64, 48, params + k, np.eye(3, 4)) for k in range(3)]
+    made = []
+    real = lens.undistortion_map
+    monkeypatch.setattr(lens, "undistortion_map", lambda c: made.append(c) or real(c))
+    kept = lens.KeptMaps(2.5 * 64 * 48 * 8 / 1e6)
+    for camera in (*cameras, *cameras):
+        moved = camera.with_pose(np.column_stack([np.eye(3), [1.0, 2, 3]]))
+        np.testing.assert_array_equal(kept(moved), real(camera))
+    # Two fit; the third is made again.
+    assert [c.params[0] for c in made] == [100, 101, 102, 102]
