@@ -10,6 +10,8 @@ from mvs.types import FloatArray
 # a 5 % margin.
 CUBE_SCALE_PER_CM = 0.026616902916325333
 CUBE_OFFSET = (0.5, 0.563929808269576, 0.4486820788392664)
+# The cube's side on the neutral head.
+CUBE_MM = round(10 / CUBE_SCALE_PER_CM, 1)
 
 
 def cube_from_cm(points: FloatArray) -> FloatArray:

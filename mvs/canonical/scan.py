@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mvs.canonical.cube import CUBE_MM
 from mvs.canonical.pose import HeadPose, head_pose
 from mvs.canonical.surface import Surface, neighbor_means
 from mvs.stages.ply import read_properties
@@ -19,8 +20,7 @@ _MIN_POINTS = 300
 _MAX_OFF = 0.15
 _MAX_POSED = 40_000
 _CONFIDENT = 0.05
-# The cube's side on the neutral head, and on heads of any size.
-CUBE_MM = 375.7
+# The cube's side on heads of any size.
 _SMALLEST_MM, _LARGEST_MM = 0.5 * CUBE_MM, 2 * CUBE_MM
 
 

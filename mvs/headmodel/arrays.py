@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
@@ -15,8 +15,12 @@ import numpy.typing as npt
 from calib.files import replacing
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an npz file; nothing is unpickled.
+def read_arrays(path: Path, names: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an npz file; nothing is unpickled.
+
+    Args:
+        path: of the file.
+        names: of those that are read, if it has them; all without.
 
     Raises:
         ValueError: if it is no such file.
@@ -26,10 +30,9 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     with path.open("rb") as stream:
         try:
             with ZipFile(stream) as archive:
-                return {
-                    name.removesuffix(".npy"): _read(archive.read(name))
-                    for name in archive.namelist()
-                }
+                held = {name.removesuffix(".npy"): name for name in archive.namelist()}
+                wanted = names or held
+                return {name: _read(archive.read(held[name])) for name in wanted if name in held}
         except (BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise ValueError(reason[0].lower() + reason[1:] if reason else "broken") from None

@@ -30,7 +30,9 @@ _EMBEDDING_KEYS = (
     ("lmk_face_idx", "lmk_b_coords"),
     ("static_lmk_faces_idx", "static_lmk_bary_coords"),
 )
+_REMEDY = "give FLAME's pickle, or an npz of the same arrays"
 _MASKS = "FLAME_masks.pkl"
+_TEXTURE = "FLAME_texture.npz"
 _TEXTURED = ("head_template_mesh.obj", "head_template.obj", "uv_template.obj")
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError)
 
@@ -102,7 +104,9 @@ def read_flame(path: Path) -> FlameFile:
         _check(model)
     except _UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ValueError(f"{path}: not a FLAME model ({reason.partition(chr(10))[0]})") from None
+        raise ValueError(
+            f"{path}: not a FLAME model ({reason.partition(chr(10))[0]}); {_REMEDY}"
+        ) from None
     return model
 
 
@@ -117,13 +121,7 @@ def read_extras(folder: Path, faces: IntArray, n_vertices: int) -> Extras:
         marks = _embedding(path, len(faces))
         break
     masks = _masks(folder / _MASKS, n_vertices) if (folder / _MASKS).is_file() else {}
-    for path in filter(Path.is_file, (folder / name for name in _TEXTURED)):
-        mesh = read_obj(path)
-        same = len(mesh.vertices) == n_vertices and np.array_equal(mesh.faces, faces)
-        if same and mesh.texture is not None and mesh.texture_faces is not None:
-            return Extras(*marks, masks, mesh.texture, mesh.texture_faces)
-    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
-    return Extras(*marks, masks, *nothing)
+    return Extras(*marks, masks, *_texture_places(folder, faces, n_vertices))
 
 
 def is_flame(path: Path) -> bool:
@@ -234,6 +232,30 @@ def _embedding(path: Path, n_faces: int) -> tuple[IntArray, DoubleArray]:
         raise ValueError(
             f"{path}: not a landmark embedding ({error}); mend it or move it away"
         ) from None
+
+
+def _texture_places(folder: Path, faces: IntArray, n_vertices: int) -> tuple[FloatArray, IntArray]:
+    """Texture places (T, 2) and faces' rows (F, 3) of a mesh or texture of the same topology."""
+    for path in filter(Path.is_file, (folder / name for name in _TEXTURED)):
+        mesh = read_obj(path)
+        same = len(mesh.vertices) == n_vertices and np.array_equal(mesh.faces, faces)
+        if same and mesh.texture is not None and mesh.texture_faces is not None:
+            return mesh.texture, mesh.texture_faces
+    path = folder / _TEXTURE
+    if path.is_file():
+        try:
+            found = read_arrays(path, ("vt", "ft"))
+            uv, rows = found["vt"].astype(np.float32), found["ft"].astype(np.int32)
+            if uv.shape[1:] != (2,) or rows.shape != faces.shape:
+                raise ValueError(f"vt and ft are {uv.shape} and {rows.shape}")
+            if rows.min() < 0 or rows.max() >= len(uv):
+                raise ValueError("ft holds rows that vt does not have")
+            return uv, rows
+        except _UNREADABLE as error:
+            raise ValueError(
+                f"{path}: not FLAME's texture ({error}); mend it or move it away"
+            ) from None
+    return np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
 
 
 def _masks(path: Path, n_vertices: int) -> Mapping[str, IntArray]:

@@ -28,7 +28,12 @@ def load_ict(path: Path) -> LinearHead:
     Raises:
         ValueError: if the file is missing or not such a file.
     """
-    return ict_model(read_ict(path))
+    try:
+        return ict_model(read_ict(path))
+    except ValueError as error:
+        if path.is_dir():
+            raise
+        raise ValueError(f"{error}; give its folder, or an npz of mvs headmodel pack") from None
 
 
 def read_ict(path: Path) -> IctHead:

@@ -38,7 +38,7 @@ def pack_model(source: Path, output: Path, progress: Callable[[], None] | None =
     """Write a model as one npz file, which ``load_head_model`` reads.
 
     ICT-FaceKit's modes are rounded to 16 bits; FLAME's stay as they are, and the cube positions of
-    its vertices are kept.
+    its vertices are kept. Files beside FLAME are not packed; they belong beside the output.
 
     Args:
         source: of the model, see ``load_head_model``.

@@ -26,7 +26,7 @@ _EYE_RADIUS = 1.5 * CUBE_SCALE_PER_CM
 _EYES: DoubleArray = PUPILS.astype(np.float64) - [0.0, 0.0, _EYE_RADIUS]
 # A piece is an eyeball if all its vertices are this near to a sphere, in radii, of such a radius,
 # in centimetres.
-_ROUND = 0.15
+_ROUND = 0.25
 _EYE_CM = (0.9, 2.0)
 _ICP_ROUNDS = 30
 # Lengths that the template is bent over, and how far it looks for the head, in the cube.

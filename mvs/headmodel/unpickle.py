@@ -173,7 +173,7 @@ def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
     if isinstance(raw, Record):
         # Bytes of Python 3 in an old protocol: text and its encoding, or nothing at all.
         raw = raw.arguments[0] if raw.arguments else b""
-    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    data = raw.encode("latin1") if isinstance(raw, str) else raw
     values = np.frombuffer(data, _number_type(dtype))
     return values.reshape(tuple(int(k) for k in shape), order="F" if order == "F" else "C")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mvs.canonical.landmarks import landmark_positions
-from mvs.headmodel.flame_files import read_flame
+from mvs.headmodel.flame_files import read_extras, read_flame
 from mvs.headmodel.load import load_head_model
 from mvs.headmodel.pack import pack_model
 from mvs.headmodel.unpickle import as_array, read_pickle
@@ -227,6 +227,15 @@ def test_files_beside_the_model_are_used(files, tmp_path):
     assert names == ["left_eye"] * 3 + ["face"] * 2 + ["neck"] * 3 + ["face"] * 2
     np.testing.assert_array_equal(topology.face_uv, topology.faces)
     assert topology.uv.shape == (n, 2)
+    (tmp_path / "head_template_mesh.obj").unlink()
+    places = np.float32([[0.25, 0.5], [0.75, 1.0]])
+    rows = (topology.faces % 2).astype(np.uint32)
+    np.savez(tmp_path / "FLAME_texture.npz", vt=places, ft=rows, tex_dir=np.zeros(9))
+    extras = read_extras(tmp_path, topology.faces, n)
+    np.testing.assert_array_equal(extras.uv[extras.face_uv], places[rows])
+    np.savez(tmp_path / "FLAME_texture.npz", vt=places, ft=rows + 1)
+    with pytest.raises(ValueError, match=r"FLAME_texture\.npz: not FLAME's texture"):
+        read_extras(tmp_path, topology.faces, n)
 
 
 def test_the_embedding_in_a_npy_file_of_objects(files, tmp_path):

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from mvs.canonical.landmarks import landmark_positions
+from mvs.headmodel.load import load_head_model
 from mvs.headmodel.place import Marks, find_eyeballs, find_pieces, place_template
+from mvs.headmodel.types import Shape
 from tests.headmodel import models
+from tests.shared import ICT
 
 MM = 375.7
 
@@ -72,3 +75,25 @@ def test_pieces_and_eyeballs():
     right, left = find_eyeballs(vertices, pieces[:-2], 1.0)
     assert vertices[right, 0].max() < 0 < vertices[left, 0].min()
     assert find_eyeballs(vertices, pieces[:-2], 0.5) == []
+
+
+@pytest.mark.slow
+def test_a_head_of_its_own_identity_and_topology_finds_its_places():
+    """Open eyes and nostrils, 11,248 vertices, and a face that is not the mean."""
+    if not ICT.is_file():
+        pytest.skip(f"{ICT} is absent")
+    model = load_head_model(ICT)
+    topology = model.topology
+    names = ("face", "head", "neck")
+    skin = np.isin(topology.parts, [topology.part_names.index(name) for name in names])
+    n = int(skin.sum())
+    assert skin[:n].all()
+    faces = topology.faces[skin[topology.faces].all(axis=1)]
+    identity = np.random.default_rng(1).normal(0, 0.7, 100)
+    shape = Shape(identity, np.zeros(57), np.zeros((0, 3)))
+    found = place_template(model.vertices(shape, np.arange(n)), faces, 0.01)
+    off = np.linalg.norm(found - topology.coords[:n], axis=1) * MM
+    face = topology.parts[:n] == topology.part_names.index("face")
+    assert np.median(off[face]) < 1.2
+    assert np.quantile(off[face], 0.95) < 3
+    assert off[topology.landmarks[17:, 0]].mean() < 1.0
