@@ -31,7 +31,7 @@ class FittedHead:
     """A fit as a template that is near its scan.
 
     Attributes:
-        whole: all of it; cube coordinates may be NaN.
+        whole: all of it; of no region is what is no skin, and its cube coordinates may be NaN.
         vertices: (V, 3) float64 in the scan's frame and unit.
         skin: (S,) int32 vertices of the skin.
         skin_faces: (G, 3) int32 rows of ``skin``.
@@ -65,7 +65,9 @@ def read_fitted(path: Path) -> FittedHead:
         raise ValueError(f"{path}: holds no skin (part 0 or 1) with u v w")
     skin, corners = np.unique(kept, return_inverse=True)
     found = coords.astype(np.float32)
-    whole = Template(found, faces, *_atlas(path, faces), region_of(found))
+    region = np.zeros(len(found), np.uint8)
+    region[skin] = region_of(found[skin])
+    whole = Template(found, faces, *_atlas(path, faces), region)
     return FittedHead(
         whole, vertices, skin.astype(np.int32), corners.reshape(-1, 3).astype(np.int32)
     )

@@ -25,14 +25,16 @@ _HAIRLINE, _NAPE = (0.80, 0.70), (0.46, 0.33)
 
 
 def template_parts(template: Template) -> dict[str, BoolArray]:
-    """Which vertices (V,) belong to each of ``PARTS``."""
+    """Which vertices (V,) belong to each of ``PARTS``; what is of no region belongs to none."""
+    outside: BoolArray = template.region != REGIONS.index("background")
     ears: BoolArray = template.region == REGIONS.index("ear")
     neck: BoolArray = template.region == REGIONS.index("neck")
     _, height, depth = template.coords.T
     slope = (_HAIRLINE[0] - _NAPE[0]) / (_HAIRLINE[1] - _NAPE[1])
     above = height > _NAPE[0] + slope * (depth - _NAPE[1])
     scalp: BoolArray = ~ears & ~neck & above
-    return {"face": ~ears & ~neck & ~scalp, "ears": ears, "scalp": scalp, "neck": neck}
+    parts = {"face": ~ears & ~neck & ~scalp, "ears": ears, "scalp": scalp, "neck": neck}
+    return {name: chosen & outside for name, chosen in parts.items()}
 
 
 def spread(values: DoubleArray) -> dict[str, float]:

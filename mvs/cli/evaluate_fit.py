@@ -35,7 +35,7 @@ class Options:
     truth: Path
     align: Alignment = "landmarks"
     recall_mm: float = 2.5
-    samples: int = 30_000
+    samples: int = 20_000
     unit: Literal["m", "cm", "mm"] | None = None
     truth_unit: Literal["m", "cm", "mm"] = "m"
     json: Path | None = None

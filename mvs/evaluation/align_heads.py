@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,10 +14,10 @@ from mvs.types import DoubleArray, IntArray
 
 # Of the 68: corners of the eyes, below the nose, corners of the mouth; those of NoW.
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
-_STEPS, _SETTLED = 30, 1e-7
+_STEPS, _SETTLED = 30, 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """A mesh that is measured, or aligned.
 
@@ -29,6 +30,16 @@ class Head:
     vertices: DoubleArray
     faces: IntArray
     landmarks: DoubleArray
+
+    @cached_property
+    def surface(self) -> Surface:
+        """To look up nearest places on."""
+        return Surface(self.vertices, self.faces)
+
+    @cached_property
+    def normals(self) -> DoubleArray:
+        """(V, 3) float64 of the vertices."""
+        return mesh_normals(self.vertices, self.faces)
 
 
 def by_landmarks(source: DoubleArray, target: DoubleArray, scaled: bool = False) -> Similarity:
@@ -64,13 +75,12 @@ def by_closest_places(
     Source:
         Chen and Medioni (1992), with the rotation linearised.
     """
-    surface, normals = Surface(head.vertices, head.faces), mesh_normals(head.vertices, head.faces)
     to = start
     size = float(np.ptp(samples, axis=0).max())
     for _ in range(_STEPS):
         points = to.inverse().points(samples)
-        face, weights, places = surface.closest(points)
-        across = blend(normals, head.faces, face, weights)
+        face, weights, places = head.surface.closest(points)
+        across = blend(head.normals, head.faces, face, weights)
         middle = points.mean(axis=0)
         arms = points - middle
         columns = [np.cross(arms, across), across]
@@ -79,7 +89,10 @@ def by_closest_places(
         step = np.linalg.lstsq(np.hstack(columns), gaps, rcond=None)[0]
         moved = _step(step, middle)
         to = to.compose(moved.inverse())
-        if np.abs(step[3:6]).max() * to.scale < _SETTLED * size and np.abs(step[:3]).max() < 1e-6:
+        if (
+            np.abs(step[3:6]).max() * to.scale < _SETTLED * size
+            and np.abs(step[:3]).max() < _SETTLED
+        ):
             break
     return to
 

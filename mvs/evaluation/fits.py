@@ -37,9 +37,9 @@ GEOMETRIES = {"posed": "mesh.ply", "neutral": "neutral.ply"}
 _SKIN = ("face", "head_neck")
 # A fit whose landmarks are so much larger or smaller than the true ones has another unit.
 _MOST_SCALE = 1.6
-_ICP_SAMPLES = 5000
+_ICP_SAMPLES = 3000
 # Vertices around a sample whose faces are looked at.
-_N_NEAR = 16
+_N_NEAR = 12
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FitEvaluationOptions:
     recall_mm: float = 2.5
     truth_unit: str = "m"
     unit: str | None = None
-    samples: int = 30_000
+    samples: int = 20_000
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.alignments) - set(ALIGNMENTS))
@@ -299,10 +299,11 @@ def _align(head: Head, true: TrueHead, alignment: str) -> Similarity:
 
 
 def _measure(head: Head, true: TrueHead, to: Similarity, recall_mm: float) -> GeometryEvaluation:
-    vertices = to.points(head.vertices)
-    face, weights, places = Surface(vertices, head.faces).closest(true.samples, _N_NEAR)
-    distance = np.linalg.norm(places - true.samples, axis=1)
-    across = blend(mesh_normals(vertices, head.faces), head.faces, face, weights)
+    back = to.inverse()
+    points = back.points(true.samples)
+    face, weights, places = head.surface.closest(points, _N_NEAR)
+    distance = to.scale * np.linalg.norm(places - points, axis=1)
+    across = blend(head.normals, head.faces, face, weights) @ to.rotation.T
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
     cosine = np.einsum("nk,nk->n", across, true.normals)
 

@@ -48,8 +48,9 @@ class CanonicalTruth:
 
     def at(self, coords: DoubleArray) -> tuple[DoubleArray, BoolArray]:
         """True positions (N, 3) of cube coordinates, and which (N,) are places of the truth."""
-        face, weights, places = self._in_cube.closest(coords)
-        known = np.linalg.norm(places - coords, axis=1) < _MAX_OFF
+        finite: BoolArray = np.asarray(np.isfinite(coords).all(axis=1))
+        face, weights, places = self._in_cube.closest(np.where(finite[:, None], coords, 0.0))
+        known = finite & (np.linalg.norm(places - coords, axis=1) < _MAX_OFF)
         return blend(self._points, self._in_cube.faces, face, weights), known
 
     def coords_of(self, points: DoubleArray) -> tuple[DoubleArray, DoubleArray]:

@@ -72,20 +72,31 @@ def read_properties(path: Path) -> tuple[dict[str, Column], IntArray | None]:
         ValueError: if the file is no such PLY.
     """
     try:
-        data = PlyData.read(str(path))
+        data = _parse(path)
         table = data["vertex"].data
         vertex = {str(name): np.array(table[name]) for name in table.dtype.names}
         if "face" not in data:
             return vertex, None
         names = [p.name for p in data["face"].properties]
-        lists = list(data["face"].data[next(n for n in names if n.startswith("vertex_ind"))])
+        lists = data["face"].data[next(n for n in names if n.startswith("vertex_ind"))]
     except OSError as error:
         raise ValueError(f"not a readable PLY file ({error.strerror or error})") from error
     except (PlyParseError, KeyError, StopIteration) as error:
         raise ValueError(f"not a readable PLY file ({error})") from error
+    if lists.ndim == 2:
+        return vertex, np.array(lists, np.int32)
     if any(len(corners) != 3 for corners in lists):
         raise ValueError("holds faces that are no triangles")
-    return vertex, np.array(lists, np.int32).reshape(-1, 3)
+    return vertex, np.array(list(lists), np.int32).reshape(-1, 3)
+
+
+def _parse(path: Path) -> Any:
+    """Plyfile reads lists of one length as a table, and of several one by one, much slower."""
+    triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}
+    try:
+        return PlyData.read(str(path), known_list_len=triangles)
+    except PlyParseError:
+        return PlyData.read(str(path))
 
 
 def read_unit(path: Path) -> str | None:

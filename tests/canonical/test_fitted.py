@@ -1,5 +1,7 @@
 """A fit wrapped onto its scan: the scan where there is one, the fit's own shape elsewhere."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -35,14 +37,18 @@ def files(tmp_path_factory):
     head = load_template()
     n = len(head.coords)
     unit, inner = unit_ball(6, 8)
-    coords = np.concatenate([head.coords, 0.5 + 0.03 * unit])
-    places = np.concatenate([person(head.coords), person(0.5 + 0.03 * unit)]) + off(coords)
+    middle = 0.5 + 0.03 * unit
+    coords = np.concatenate([head.coords, middle])
+    places = person(coords) + off(coords)
+    coords[-1] = np.nan
     faces = np.concatenate([head.faces, inner + n]).astype(np.int32)
     part = np.repeat([1, 2], [n, len(unit)]).astype(np.uint8)
     write(folder / "posed.ply", places, coords, faces, part)
     front = (head.coords[:, 2] > 0.5) & (head.coords[:, 0] < 0.55)
     kept = head.faces[front[head.faces].all(axis=1)]
-    write(folder / "scan.ply", person(head.coords), head.coords, kept, np.zeros(n, np.uint8))
+    nothing = np.zeros(n, np.uint8)
+    write(folder / "truth.ply", person(head.coords), head.coords, head.faces, nothing)
+    write(folder / "scan.ply", person(head.coords), head.coords, kept, nothing)
     return folder
 
 
@@ -58,7 +64,7 @@ def wrapped(files):
     vertex, faces = read_properties(files / "scan.ply")
     points, coords = (np.column_stack([vertex[k] for k in names]) for names in ("xyz", "uvw"))
     scan = make_scan(points, coords, np.ones(len(points)), faces)
-    options = RegisterOptions(iterations=12, detail=0.01)
+    options = RegisterOptions(iterations=8, detail=0.01)
     return register_fitted(scan, read_fitted(files / "posed.ply"), options)
 
 
@@ -98,8 +104,13 @@ def test_what_is_inside_goes_along(wrapped):
 
 def test_command(files, tmp_path, capsys):
     words = ["canonical", "register", str(files / "scan.ply"), "--fit", str(files / "posed.ply")]
-    words += ["--unit", "mm", "--output", str(tmp_path), "--iterations", "6", "--quiet"]
-    assert main.run(words) == 0
+    words += ["--unit", "mm", "--output", str(tmp_path), "--iterations", "4", "--quiet"]
+    assert main.run([*words, "--truth", str(files / "truth.ply")]) == 0
+    report = json.loads((tmp_path / "registration.json").read_text())
+    # What is inside is no part of any figure.
+    counted = sum(part["distance_all_mm"]["n"] for part in report["parts"].values())
+    assert counted < len(load_template().faces)
+    assert report["truth"]["surface"]["face"]["median"] < 0.6
     vertex, faces = read_properties(tmp_path / "registered.ply")
     known = read_properties(files / "posed.ply")
     np.testing.assert_array_equal(faces, known[1])
