@@ -53,9 +53,13 @@ class CanonicalTruth:
 
     def find(self, coords: DoubleArray) -> tuple[IntArray, DoubleArray, BoolArray]:
         """Rows of ``skin_faces`` (N,), weights (N, 3), and which coordinates are of the truth."""
-        finite = np.isfinite(coords).all(axis=1)
+        finite = np.asarray(np.isfinite(coords).all(axis=1))
         face, weights, places = self._in_cube.closest(np.where(finite[:, None], coords, 0.0))
-        return face, weights, finite & (np.linalg.norm(places - coords, axis=1) < _MAX_OFF)
+        return (
+            face,
+            weights,
+            np.asarray(finite & (np.linalg.norm(places - coords, axis=1) < _MAX_OFF)),
+        )
 
     @property
     def skin_faces(self) -> IntArray:

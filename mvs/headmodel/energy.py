@@ -34,7 +34,8 @@ class Sight:
         roots: (N, 2, 2) square roots of the information of its pixels.
         weight: (N,).
         bound: of robust residuals, standard deviations.
-        turned: every so many of its places bear normals.
+        tilted: those of its places whose normals count, None where none do.
+        tilts: which they are.
     """
 
     seen: Observation

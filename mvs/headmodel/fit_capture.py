@@ -93,7 +93,12 @@ def fit_views(
         raise ValueError(f"got {len(cube_maps)} cube maps and {len(cameras)} cameras")
     observer = Observer(model, options.observe)
     views = [observer.observe(m, c) for m, c in zip(cube_maps, cameras, strict=True)]
-    views = [shared(view, len(views), options.views_alike) for view in views if len(view)]
+    if options.landmarks > 0:
+        views += [
+            observer.observe_landmarks(m, c, options.landmarks)
+            for m, c in zip(cube_maps, cameras, strict=True)
+        ]
+    views = [shared(view, len(cameras), options.views_alike) for view in views if len(view)]
     if not views:
         raise ReconstructionError("no view shows a head", "give views of one")
     scale = None if unit is None else model.unit_m * 1000.0 / UNIT_MM[unit]

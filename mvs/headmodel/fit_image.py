@@ -86,9 +86,13 @@ def fit_map(
         ReconstructionError: if the map shows too little of a head.
     """
     options = options or FitOptions()
-    seen = Observer(model, options.observe).observe(cube_map, camera)
+    observer = Observer(model, options.observe)
+    seen = observer.observe(cube_map, camera)
     state = start_state(model, place_in_view(seen, model.unit_m))
-    energy = Energy(model, [seen], options, knows_scale=True, knows_focal=knows_focal)
+    views = [seen]
+    if options.landmarks > 0:
+        views.append(observer.observe_landmarks(cube_map, camera, options.landmarks))
+    energy = Energy(model, views, options, knows_scale=True, knows_focal=knows_focal)
     state = solve_stages(energy, state, options)
     return Fit(
         model,

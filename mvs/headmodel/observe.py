@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.camera import Camera
+from mvs.canonical.landmarks import find_landmarks, landmark_positions
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.surface import Surface
@@ -136,6 +137,29 @@ class Observer:
             weight,
             sure,
             blocks.normals,
+        )
+
+    def observe_landmarks(self, cube_map: CubeMap, camera: Camera, weight: float) -> Observation:
+        """The 68 landmarks that a map shows, beside what all its pixels say.
+
+        Args:
+            cube_map: of a picture.
+            camera: pinhole, of the picture.
+            weight: independent observations that each is worth.
+        """
+        topology = self._model.topology
+        found = find_landmarks(cube_map, landmark_positions())
+        rows = found.visible & (topology.landmark_weights.sum(axis=1) > 0)
+        sure = np.clip(found.confidence[rows].astype(np.float64), 1e-3, 1.0)
+        return Observation(
+            camera,
+            Places(self._model, topology.landmarks[rows], topology.landmark_weights[rows]),
+            found.pixels[rows],
+            landmark_positions()[rows].astype(np.float64),
+            np.sqrt(_SURE**2 * (1 / sure - 1) + self._options.floor**2),
+            np.full(int(rows.sum()), weight),
+            sure,
+            None,
         )
 
     def _look_up(self, coords: DoubleArray) -> tuple[np.ndarray, DoubleArray, DoubleArray]:

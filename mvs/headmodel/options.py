@@ -18,8 +18,8 @@ class FitOptions:
         final_bound: see ``bound``.
         normals: weight of the network's normals; 0 leaves them out.
         normal_sigma: what the network's normals are wrong by, radians.
-        landmarks: weight of the 68 landmarks, each counting as one observation of a cube map; 0
-            leaves them out.
+        landmarks: independent observations that each of the 68 landmarks is worth, in pictures and
+            captures, beside the pixels around it; 0 leaves them out.
         identity_sd: standard deviation of the identity coefficients.
         expression_sd: of expressions that are bounded; free ones have 1.
         joint_sd: of the joints, radians.
@@ -34,7 +34,7 @@ class FitOptions:
     final_bound: float = 3.0
     normals: float = 1.0
     normal_sigma: float = 0.3
-    landmarks: float = 0.0
+    landmarks: float = 0.3
     identity_sd: float = 1.0
     expression_sd: float = 0.3
     joint_sd: float = 0.2

@@ -49,8 +49,8 @@ def main(path: Path) -> None:
     least = found.energies[-1]
     near = next(i for i, e in enumerate(found.energies) if e <= 1.01 * least)
     print(f"start {found.energies[0]:.2f}, least {least:.4f}")
-    spent = near * seconds / (len(found.energies) - 1)
-    print(f"Levenberg-Marquardt: within 1 % after {near} steps, {spent:.2f} s")
+    seconds *= near / (len(found.energies) - 1)
+    print(f"Levenberg-Marquardt: within 1 % after {near} steps, {seconds:.2f} s")
     for rate in _RATES:
         print(adam(energy, start, box, rate, least))
 

@@ -52,7 +52,7 @@ def posed(output):
 
 
 def test_image(made, tmp_path):
-    folder, _, truth, _cameras = made
+    folder, _, truth, _ = made
     image = folder / "capture" / "images" / "01.png"
     code = command(made, "image", image, "--output", tmp_path, "--focal-px", 127, *TRUST)
     assert code == 0
@@ -71,7 +71,7 @@ def test_capture(made, tmp_path):
 
 
 def test_video(made, tmp_path):
-    folder, _, _truth, _ = made
+    folder = made[0]
     frames = folder / "capture" / "images"
     words = ["video", frames, "--output", tmp_path, "--focal-px", 127, "--no-overlay"]
     assert command(made, *words) == 0

@@ -35,6 +35,7 @@ from tests.headmodel.models import small_flame, small_ict
 EXACT = FitOptions(
     observe=ObserveOptions(blocks=10**6, floor=2e-4, reach=2e-3, max_gap=0.01),
     solve=SolveOptions(10, 1e-6),
+    landmarks=0.0,
 )
 SURE = replace(EXACT, identity_sd=3.0, expression_sd=3.0)
 MODELS = {"ict": small_ict, "flame": small_flame}
@@ -103,6 +104,24 @@ def test_outliers_do_not_count(model):
     assert posed_error_mm(fit, truth) < 0.3
     loose = replace(SURE, bound=1e6, final_bound=1e6)
     assert posed_error_mm(fit_map(spoiled(cube_map, 0.2), camera, model, loose), truth) > 1.0
+
+
+def test_landmarks_pull_like_the_pixels():
+    model = small_ict(1500)
+    cube_map, camera, truth, _ = one_view(model)
+    observer = Observer(model, EXACT.observe)
+    seen = observer.observe_landmarks(cube_map, camera, 2.0)
+    assert len(seen) > 40
+    assert (seen.weight == 2.0).all()
+    off = np.linalg.norm(camera.project(places_of(seen, truth))[0] - seen.pixels, axis=1)
+    # The small head has landmarks at its nearest vertices alone.
+    assert np.median(off) < 1.5
+    fit = fit_map(cube_map, camera, model, replace(SURE, landmarks=1e-3))
+    assert posed_error_mm(fit, truth) < 0.1
+
+
+def places_of(seen, vertices):
+    return np.einsum("nk,nkc->nc", seen.places.shares, vertices[seen.places.corners])
 
 
 def test_half_a_face(model):
