@@ -117,6 +117,7 @@ def fit_views(
         (tuple(cameras),),
         (names,),
         vertex_confidence(energy, state, model)[None],
+        unit=unit,
     )
 
 
@@ -137,6 +138,8 @@ def _place(
     layout = load_layout(_LAYOUT)
     try:
         found = find_landmarks_3d(cube_maps, cameras, layout, Landmarks3dOptions(support=500))
+        points = np.where((found.n_views > 0)[:, None], found.points, np.nan)
+        return place_by_views(model, layout.positions.astype(np.float64), points, scale)
     except (ReconstructionError, ValueError):
         if scale is None:
             raise ReconstructionError(
@@ -144,6 +147,3 @@ def _place(
                 "give views that overlap, or the unit of the capture",
             ) from None
         return place_in_view(best_view(views), scale)
-    seen = found.n_views > 0
-    points = np.where(seen[:, None], found.points, np.nan)
-    return place_by_views(model, layout.positions.astype(np.float64), points, scale)

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import pytest
 
+from calib.camera import Camera
 from calib.scale import umeyama
 from mvs.canonical.mesh_places import SurfaceMesh
 from mvs.canonical.surface import Surface
@@ -224,6 +225,20 @@ def test_unit_of_a_capture_is_found():
     assert posed_error_mm(fit, truth, aligned=False) < 0.1
     held = fit_views(maps, cameras, model, EXACT, unit="m")
     assert held.world_from_model[0].scale == pytest.approx(model.unit_m)
+    assert (fit.unit, held.unit) == (None, "m")
+
+
+def test_captures_in_millimetres():
+    model = small_ict(1500)
+    maps, cameras, truth = several(model)
+    grown = [
+        Camera(c.model, c.width, c.height, c.params, c.cam_from_world * [1, 1, 1, 1000])
+        for c in cameras
+    ]
+    fit = fit_views(maps, grown, model, SURE, unit="mm")
+    assert fit.unit == "mm"
+    assert fit.world_from_model[0].scale == pytest.approx(1000 * model.unit_m)
+    assert np.linalg.norm(fit.vertices() - 1000 * truth, axis=1)[face(model)].mean() < 0.1
 
 
 def test_one_view_without_a_unit_has_no_size():
