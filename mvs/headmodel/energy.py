@@ -154,6 +154,12 @@ class Energy:
             gate = self._scan.options.gate_mm * bound / self._options.bound
             self.pairs = self._scan.pair(state, gate, self._unit_mm(state))
 
+    def forget(self) -> None:
+        """Let go of what is kept to be fast, megabytes a picture."""
+        for sight in self.sights:
+            for places in filter(None, (sight.seen.places, sight.tilted)):
+                places.forget()
+
     def _unit_mm(self, state: State) -> float:
         """Millimetres per unit of the world, by the size of the head."""
         return 1000.0 * self._model.unit_m / state.world_from_model.scale

@@ -48,16 +48,13 @@ def fit_image(
         ReconstructionError: if the picture shows no head, or too little of one.
         ValueError: if the camera is not the picture's.
     """
+    if camera is not None:
+        check_size(camera, image, name)
     square = embedder.find_head(image, name)
     if square is None:
         raise ReconstructionError(f"{name}: no head is seen", _CLOSER)
     cube_map = embedder.embed(image, square, name)
     height, width = image.shape[:2]
-    if camera is not None and (camera.width, camera.height) != (width, height):
-        raise ValueError(
-            f"camera must be of the picture, {width} x {height}, is {camera.width} x "
-            f"{camera.height}"
-        )
     taken = camera or simple_camera(width, height, USUAL_FOCAL * max(width, height))
     return fit_map(cube_map, taken, model, options, knows_focal=camera is not None, name=name)
 
@@ -104,6 +101,20 @@ def fit_map(
         ((name,),),
         vertex_confidence(energy, state, model)[None],
     )
+
+
+def check_size(camera: Camera, image: ByteArray, name: str) -> None:
+    """Refuse a camera whose pictures are not of an image's size.
+
+    Raises:
+        ValueError: naming the picture.
+    """
+    height, width = image.shape[:2]
+    if (camera.width, camera.height) != (width, height):
+        raise ValueError(
+            f"{name}: camera must be of the picture, {width} x {height}, is {camera.width} x "
+            f"{camera.height}"
+        )
 
 
 def zoomed(camera: Camera, state: State) -> Camera:

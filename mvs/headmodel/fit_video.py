@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -10,16 +10,17 @@ from itertools import islice
 import numpy as np
 
 from calib.camera import Camera
+from calib.scale import Similarity
 from mvs.errors import ReconstructionError
 from mvs.headmodel.arrow import minimise_frames
 from mvs.headmodel.energy import Energy, start_state
-from mvs.headmodel.fit_image import USUAL_FOCAL, zoomed
+from mvs.headmodel.fit_image import USUAL_FOCAL, check_size, zoomed
 from mvs.headmodel.observe import Observation, ObserveOptions, Observer
 from mvs.headmodel.options import FitOptions
 from mvs.headmodel.solve import SolveOptions, minimise
 from mvs.headmodel.stages import SHAPE, vertex_confidence
-from mvs.headmodel.start import place_in_view, simple_camera
-from mvs.headmodel.state import State, columns
+from mvs.headmodel.start import place_in_view, shows_head, simple_camera
+from mvs.headmodel.state import State, columns, rotation_of, vector_of
 from mvs.headmodel.types import Fit, HeadModel
 from mvs.network.crop import empty_cube_map
 from mvs.types import ByteArray, CubeMap, Embedder, FloatArray, Square
@@ -27,7 +28,7 @@ from mvs.types import ByteArray, CubeMap, Embedder, FloatArray, Square
 _LARGER = "give a video with a face in it, large and sharp"
 # Side of the square that the network looks at, in sides of the head's box of the frame before.
 _MARGIN = 1.25
-# A frame that shows fewer places of a head than this is bridged.
+# A head of fewer pixels than this is lost.
 _FEW = 50
 # Frames that are looked at in the same place.
 _AT_ONCE = 4
@@ -87,20 +88,24 @@ def fit_video(
 
     Raises:
         ReconstructionError: if no frame shows a head.
+        ValueError: if the camera is not that of the frames.
     """
+    options, taken = options or VideoOptions(), camera
+    observer = Observer(model, options.fit.observe)
     names: list[str] = []
-    maps: list[CubeMap] = []
-    size = (0, 0)
+    seen: list[Observation] = []
     for name, image, cube_map in embed_video(frames, embedder, threads):
+        height, width = image.shape[:2]
+        taken = taken or simple_camera(width, height, USUAL_FOCAL * max(height, width))
+        check_size(taken, image, name)
         names.append(name)
-        maps.append(cube_map)
-        size = image.shape[:2]
+        # Maps are not kept: a video is long.
+        seen.append(observer.observe(cube_map, taken))
         if progress is not None:
             progress()
-    if not names:
+    if taken is None:
         raise ReconstructionError("the video has no frames", _LARGER)
-    taken = camera or simple_camera(size[1], size[0], USUAL_FOCAL * max(size))
-    fit = fit_maps(maps, taken, model, options, knows_focal=camera is not None)
+    fit = _fit_seen(seen, taken, model, options, camera is not None)
     return replace(fit, names=tuple((name,) for name in names))
 
 
@@ -144,7 +149,7 @@ def _around(cube_map: CubeMap) -> Square | None:
 
 
 def fit_maps(
-    cube_maps: Sequence[CubeMap],
+    cube_maps: Iterable[CubeMap],
     camera: Camera,
     model: HeadModel,
     options: VideoOptions | None = None,
@@ -154,7 +159,8 @@ def fit_maps(
     """Fit a head to the cube maps of a video's frames.
 
     Args:
-        cube_maps: one per frame, in order; frames with an empty mask take after their neighbours.
+        cube_maps: one per frame, in order; frames that show no head go from the one shown before
+            to the one shown after.
         camera: pinhole, of all frames.
         model: what is fitted.
         options: see ``VideoOptions``.
@@ -166,12 +172,22 @@ def fit_maps(
     options = options or VideoOptions()
     observer = Observer(model, options.fit.observe)
     seen = [observer.observe(cube_map, camera) for cube_map in cube_maps]
-    shown = [t for t, view in enumerate(seen) if len(view) >= _FEW]
+    return _fit_seen(seen, camera, model, options, knows_focal)
+
+
+def _fit_seen(
+    seen: Sequence[Observation],
+    camera: Camera,
+    model: HeadModel,
+    options: VideoOptions,
+    knows_focal: bool,
+) -> Fit:
+    shown = [t for t, view in enumerate(seen) if shows_head(view)]
     if not shown:
         raise ReconstructionError("no frame shows a head", _LARGER)
     chosen = choose_keyframes([seen[t] for t in shown], options.keyframes)
     keys = _fit_keyframes([seen[shown[k]] for k in chosen], model, options, knows_focal)
-    states, confidence = _follow(seen, keys[0], model, options)
+    states, confidence = _follow(seen, shown, keys[0], model, options)
     lost = len(seen) - len(shown)
     warnings = (f"{lost} of {len(seen)} frames show no head; they follow the others",)
     return Fit(
@@ -239,28 +255,59 @@ def _fit_keyframes(
 
 
 def _follow(
-    seen: Sequence[Observation], key: State, model: HeadModel, options: VideoOptions
+    seen: Sequence[Observation],
+    shown: Sequence[int],
+    key: State,
+    model: HeadModel,
+    options: VideoOptions,
 ) -> tuple[list[State], FloatArray]:
     """States of all frames with the identity of a keyframe, and the vertices' confidence."""
     how = options.fit
+    views = {t: seen[t] for t in shown}
     energies = [
-        Energy(model, [view] if len(view) >= _FEW else [], how, knows_scale=True, knows_focal=True)
-        for view in seen
+        Energy(model, [views[t]] if t in views else [], how, knows_scale=True, knows_focal=True)
+        for t in range(len(seen))
     ]
     turn = options.turn_change
     spread = (options.expression_change, turn, turn, options.move_change)
-    states: list[State] = []
-    for energy, view in zip(energies, seen, strict=True):
-        energy.beside, energy.beside_sd = tuple(states[-1:]), spread
-        start = states[-1] if states else _at_rest(key)
-        states.append(_fit_frame(energy, view, start, how))
+    found: dict[int, State] = {}
+    for t, view in views.items():
+        # What was not followed may be anywhere by now.
+        beside = tuple(found[k] for k in (t - 1,) if k in found)
+        energies[t].beside, energies[t].beside_sd = beside, spread
+        start = next(reversed(found.values()), _at_rest(key))
+        found[t] = _fit_frame(energies[t], view, start, how)
+        energies[t].forget()
+    states = [_between(found, t) for t in range(len(seen))]
     for _ in range(options.sweeps):
         for t, energy in enumerate(energies):
             energy.beside = tuple(states[k] for k in (t - 1, t + 1) if 0 <= k < len(states))
+            energy.beside_sd = spread
             box = energy.box("identity")
             states[t] = minimise(energy.rows, states[t], box, SolveOptions(2, 1e-3)).state
-    confidence = [vertex_confidence(e, s, model) for e, s in zip(energies, states, strict=True)]
-    return states, np.stack(confidence)
+            energy.forget()
+    confidence = np.zeros((len(states), len(model.topology.coords)), np.float32)
+    for t in shown:
+        confidence[t] = vertex_confidence(energies[t], states[t], model)
+        energies[t].forget()
+    return states, confidence
+
+
+def _between(found: Mapping[int, State], t: int) -> State:
+    """The state of a frame, which may be one between those found, or beyond them."""
+    before = max((k for k in found if k <= t), default=min(found))
+    after = min((k for k in found if k >= t), default=max(found))
+    if after <= before:
+        return found[before]
+    first, last, part = found[before], found[after], (t - before) / (after - before)
+    place, goal = first.world_from_model, last.world_from_model
+    turn = rotation_of(part * vector_of(goal.rotation @ place.rotation.T))
+    shift = place.translation + part * (goal.translation - place.translation)
+    values = first.vector() + part * (last.vector() - first.vector())
+    return replace(
+        first.with_vector(values),
+        world_from_model=Similarity(place.scale, turn @ place.rotation, shift),
+    )
 
 
 def _at_rest(key: State) -> State:
@@ -271,9 +318,7 @@ def _at_rest(key: State) -> State:
 
 
 def _fit_frame(energy: Energy, view: Observation, start: State, options: FitOptions) -> State:
-    """One frame, from the one before; that one itself where too little is seen."""
-    if len(view) < _FEW:
-        return start
+    """One frame, from the one before it; found anew where that one shows no head."""
     state = start
     if not energy.beside:
         place = place_in_view(view, start.world_from_model.scale)

@@ -33,6 +33,10 @@ class Places:
         """Some of the places, by a mask or by rows."""
         return Places(self.model, self.corners[chosen], self.shares[chosen])
 
+    def forget(self) -> None:
+        """Let go of the derivatives that were kept; they are made again where asked for."""
+        self._kept.clear()
+
     def points(self, shape: Shape) -> DoubleArray:
         """(N, 3) in the model's space."""
         if not len(self.model.joint_names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,11 +18,17 @@ from mvs.types import DoubleArray
 _LOOK_CLOSER = "give a picture with the face in it, large and sharp"
 
 
+@lru_cache(maxsize=1)
 def cube_from_model(model: HeadModel) -> Similarity:
     """Where the cube lies in the model's space, by the neutral head."""
     coords = model.topology.coords.astype(np.float64)
     known = np.isfinite(coords).all(axis=1)
     return umeyama(model.vertices(model.neutral())[known], coords[known])
+
+
+def shows_head(seen: Observation) -> bool:
+    """Whether enough is seen, and in all directions, to tell where the head is."""
+    return _pairs(seen).spreads()
 
 
 def place_in_view(seen: Observation, scale: float) -> Similarity:
@@ -37,7 +44,7 @@ def place_in_view(seen: Observation, scale: float) -> Similarity:
     Raises:
         ReconstructionError: if the picture shows too little of a head.
     """
-    pairs = Correspondences(seen.coords, seen.pixels, seen.confidence).thinned()
+    pairs = _pairs(seen)
     if not pairs.spreads():
         raise ReconstructionError(f"{len(seen)} places of a head are seen", _LOOK_CLOSER)
     fit, _ = fit_affine(pairs)
@@ -52,6 +59,10 @@ def place_in_view(seen: Observation, scale: float) -> Similarity:
     centre = cube.inverse().points(np.full((1, 3), 0.5))[0]
     place = camera.rotation.T @ (local - camera.translation)
     return Similarity(scale, turned, place - scale * turned @ centre)
+
+
+def _pairs(seen: Observation) -> Correspondences:
+    return Correspondences(seen.coords, seen.pixels, seen.confidence).thinned()
 
 
 def _tilted(rotation: DoubleArray, ray: DoubleArray) -> DoubleArray:

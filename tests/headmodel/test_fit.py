@@ -319,6 +319,34 @@ def test_frames_without_a_head_follow_the_others():
         fit_maps([empty_cube_map(8, 8)], camera, model)
 
 
+def test_a_head_that_is_lost_is_found_again():
+    model = small_ict(1500)
+    shape, camera = person(model, 4, expression=0.0), camera_at()
+    places = [place(model, 12 * t - 30.0, 1.0, (0.03 * t - 0.08, 0, 0.02 * t)) for t in range(6)]
+    truths = [at.points(model.vertices(shape)) for at in places]
+    maps = [map_of(model, shape, at, camera) for at in places]
+    for t in (0, 2, 3):
+        maps[t] = empty_cube_map(8, 8)
+    fit = fit_maps(maps, camera, model)
+    for t in (1, 4, 5):
+        assert posed_error_mm(fit, truths[t], t, aligned=False) < 2.5
+    for t in (2, 3):
+        # It moved evenly.
+        assert posed_error_mm(fit, truths[t], t, aligned=False) < 5.0
+    # Nothing is known of the first.
+    assert posed_error_mm(fit, truths[1], 0, aligned=False) < 5.0
+
+
+def test_a_frame_with_too_little_of_a_head_is_bridged():
+    model = small_ict(1500)
+    maps, camera, truths, _ = video(model)
+    flat = np.where(maps[2].mask[..., None], maps[2].coords[32, 32], 0).astype(np.float32)
+    maps[2] = replace(maps[2], coords=flat)
+    fit = fit_maps(maps, camera, model, SURE_VIDEO)
+    assert "1 of 5 frames" in fit.warnings[0]
+    assert posed_error_mm(fit, truths[2], 2) < 1.5
+
+
 def test_video_of_pictures():
     model = small_ict(1500)
     maps, camera, truths, _ = video(model)
@@ -330,6 +358,8 @@ def test_video_of_pictures():
     np.testing.assert_array_equal(found[0].expressions, found[1].expressions)
     assert found[0].names == tuple((name,) for name, _ in frames)
     assert posed_error_mm(found[0], truths[4], 4) < 0.15
+    with pytest.raises(ValueError, match=r"0\.png: camera must be of the picture, 64 x 64"):
+        fit_video(iter(frames), MapEmbedder(maps), model, camera=camera_at(size=32))
     with pytest.raises(ReconstructionError, match="no frames"):
         fit_video(iter(()), MapEmbedder(maps), model)
 
