@@ -49,6 +49,11 @@ def run(options: Options) -> None:
 
     model = options.load_model()
     capture = choose_views(options.load_capture(), options.views)
+    if options.unit is not None and capture.unit is None:
+        raise ValueError(
+            f"{capture.path}: its unit is not known, so --unit cannot change it; say it in "
+            "capture.json, or find it by mvs calib scale"
+        )
     given = options.reconstruction
     mesh = None if given is None else read_surface(given)
     prepare_output(options.output)
@@ -67,8 +72,12 @@ def run(options: Options) -> None:
             surface=options.surface,
             progress=step,
         )
-    pinholes = [view.load_pinhole() for view in capture.views]
-    write_fit(fit, options.output, pictures=lambda _frame, view: pinholes[view].image)
+    write_fit(
+        fit,
+        options.output,
+        options.output_options(),
+        lambda _frame, view: capture.views[view].load_pinhole().image,
+    )
     if not options.quiet:
         warn(list(fit.warnings))
 

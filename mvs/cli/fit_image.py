@@ -51,6 +51,6 @@ def run(options: Options) -> None:
     embedder = options.load_embedder()
     name = options.image.name
     fit = fit_image(image, embedder, model, options.fit, camera=camera, name=name)
-    write_fit(fit, options.output, pictures=lambda _frame, _view: image)
+    write_fit(fit, options.output, options.output_options(), lambda _frame, _view: image)
     if not options.quiet:
         warn(list(fit.warnings))

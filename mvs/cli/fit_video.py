@@ -28,7 +28,6 @@ class Options(ModelOptions):
         every: 1 for all frames, 2 for every second, ...
         fps: frames a second of the overlay and of the animation.
         meshes: write the posed mesh of every frame.
-        overlay: draw the head over the frames too.
         fit: weights.
     """
 
@@ -37,7 +36,6 @@ class Options(ModelOptions):
     every: int = 1
     fps: float = 25.0
     meshes: bool = False
-    overlay: bool = True
     fit: VideoOptions = field(default_factory=VideoOptions)
 
 
@@ -45,14 +43,16 @@ def run(options: Options) -> None:
     """Run the command."""
     from mvs.cli.show import counter, progress_bars, warn
     from mvs.headmodel.fit_video import fit_video
-    from mvs.headmodel.output import OutputOptions, write_fit
+    from mvs.headmodel.output import write_fit
     from mvs.headmodel.start import simple_camera
     from mvs.record import prepare_output
     from mvs.tracks.pictures import estimate_length, read_pictures
 
     if options.every < 1 or (options.focal_px is not None and not options.focal_px > 0):
         raise ValueError("--every must be at least 1 and --focal-px more than 0")
-    how = OutputOptions(rate=options.fps, meshes=options.meshes, overlays=options.overlay)
+    if not options.fps > 0:
+        raise ValueError(f"--fps must be positive, got {options.fps}")
+    how = options.output_options(options.fps, options.meshes)
     total = estimate_length(options.video, options.every)
     model = options.load_model()
     prepare_output(options.output)

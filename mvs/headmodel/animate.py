@@ -49,7 +49,7 @@ def write_fit_glb(path: Path, fit: Fit, posed: Model, to: Similarity, rate: floa
         coords=np.nan_to_num(topology.coords, nan=-1.0),
         confidence=fit.confidence.max(axis=0),
     )
-    texture = Texture(topology.uv, topology.face_uv, _GREY) if len(topology.uv) else None
+    texture = Texture(topology.uv, topology.face_uv, _GREY) if topology.is_textured else None
     head = Model(cloud, topology.faces, texture, posed.unit, posed.up, "png")
     metres = Similarity.of_scale(1 / unit)
     places = tuple(to.compose(place.compose(metres)) for place in fit.world_from_model)

@@ -41,7 +41,7 @@ def describe(model: HeadModel) -> dict[str, str]:
         "expression": f"{len(model.expression_names)} modes: {_some(model.expression_names)}",
         "joints": " ".join(model.joint_names) or "none",
         "parts": ", ".join(f"{name} {count}" for name, count in parts if count),
-        "texture": "places for all faces" if len(topology.uv) > 1 else "none",
+        "texture": "places for all faces" if topology.is_textured else "none",
         "landmarks": f"{len(topology.landmarks)}",
     }
 
@@ -51,14 +51,6 @@ def used_vertices(model: HeadModel) -> BoolArray:
     used = np.zeros(len(model.topology.coords), np.bool_)
     used[model.topology.faces] = True
     return used
-
-
-def landmark_places(model: HeadModel, vertices: DoubleArray) -> DoubleArray:
-    """(68, 3) landmarks on a head of a model, (V, 3)."""
-    topology = model.topology
-    return np.asarray(
-        np.einsum("nk,nkc->nc", topology.landmark_weights, vertices[topology.landmarks])
-    )
 
 
 def draw_model(model: HeadModel, size: int = 360) -> ByteArray:
@@ -73,7 +65,7 @@ def draw_model(model: HeadModel, size: int = 360) -> ByteArray:
     """
     neutral = model.vertices(model.neutral())
     frame = _frame(model, neutral)
-    marks = landmark_places(model, neutral)
+    marks = model.topology.landmarks_on(neutral)
     heads = [
         with_title(_draw(model, neutral, frame, size, yaw, marks), title)
         for title, yaw in _SIDES.items()

@@ -29,14 +29,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from calib.camera import Camera
 from calib.capture import CaptureError
-from calib.files import replacing
 from calib.scale import Similarity
+from mvs.headmodel.arrays import read_arrays, write_arrays
 from mvs.headmodel.types import Fit, HeadModel, Shape
 from mvs.record import write_json
 from mvs.types import DoubleArray
@@ -51,17 +50,19 @@ def write_fit_files(output: Path, fit: Fit) -> list[Path]:
         The two files.
     """
     table, document = output / "fit.npz", output / "fit.json"
-    with replacing(table) as stream:
-        np.savez_compressed(
-            stream,
-            identity=fit.identity,
-            expressions=fit.expressions,
-            joints=fit.joints,
-            scale=np.array([place.scale for place in fit.world_from_model]),
-            rotation=np.stack([place.rotation for place in fit.world_from_model]),
-            translation=np.stack([place.translation for place in fit.world_from_model]),
-            confidence=fit.confidence.astype(np.float32),
-        )
+    places = fit.world_from_model
+    write_arrays(
+        table,
+        {
+            "identity": fit.identity,
+            "expressions": fit.expressions,
+            "joints": fit.joints,
+            "scale": np.array([place.scale for place in places]),
+            "rotation": np.stack([place.rotation for place in places]),
+            "translation": np.stack([place.translation for place in places]),
+            "confidence": fit.confidence.astype(np.float32),
+        },
+    )
     write_json(document, _document(fit))
     return [document, table]
 
@@ -79,14 +80,22 @@ def read_fit(folder: Path, model: HeadModel) -> Fit:
     path = folder / "fit.json"
     document = read_document(path)
     try:
-        with np.load(folder / "fit.npz", allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-        fit = _fit_of(document, arrays, model)
-    except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError) as error:
+        fit = _fit_of(document, read_arrays(folder / "fit.npz"), model)
+        kind, names = document["model"], list(document["identity"])
+    except KeyError as error:
+        raise CaptureError(path, f"not a fit (holds no {error.args[0]})", "fit again") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise CaptureError(path, f"not a fit ({error})", "fit again") from None
-    names = (document.get("model"), list(document["identity"]))
-    if names != (model.name, list(model.identity_names[: len(fit.identity)])):
-        raise CaptureError(path, f"fitted to another model, {names[0]}", "give that model")
+    n_frames, n = len(fit.cameras), len(model.topology.coords)
+    shapes = (
+        (n_frames, len(model.expression_names)),
+        (n_frames, len(model.joint_names), 3),
+        (n_frames, n),
+    )
+    found = tuple(np.shape(k) for k in (fit.expressions, fit.joints, fit.confidence))
+    wanted = list(model.identity_names[: len(fit.identity)])
+    if (kind, names, found) != (model.name, wanted, shapes):
+        raise CaptureError(path, f"fitted to another model, {kind}", "give that model")
     return fit
 
 
@@ -112,13 +121,6 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def landmarks(model: HeadModel, vertices: DoubleArray) -> DoubleArray:
-    """(68, 3) iBUG landmarks of a model's vertices (V, 3)."""
-    topology = model.topology
-    corners = vertices[topology.landmarks]
-    return np.asarray(np.einsum("nk,nkc->nc", topology.landmark_weights, corners))
-
-
 def neutral_shape(fit: Fit) -> Shape:
     """The person without expression, joints at rest."""
     rest = fit.model.neutral()
@@ -139,7 +141,7 @@ def _document(fit: Fit) -> dict[str, Any]:
         "model_unit_m": model.unit_m,
         "unit": fit.unit,
         "identity": _named(model.identity_names, fit.identity),
-        "neutral_landmarks": landmarks(model, neutral_vertices(fit)).tolist(),
+        "neutral_landmarks": model.topology.landmarks_on(neutral_vertices(fit)).tolist(),
         "frames": [_frame(fit, t) for t in range(len(fit.expressions))],
         "warnings": list(fit.warnings),
     }
@@ -155,7 +157,7 @@ def _frame(fit: Fit, t: int) -> dict[str, Any]:
         },
         "expression": _named(fit.model.expression_names, fit.expressions[t]),
         "joints": _named(fit.model.joint_names, fit.joints[t]),
-        "landmarks": landmarks(fit.model, fit.vertices(t)).tolist(),
+        "landmarks": fit.model.topology.landmarks_on(fit.vertices(t)).tolist(),
         "cameras": [
             {
                 "name": name,

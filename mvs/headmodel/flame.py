@@ -89,11 +89,8 @@ def _topology(file: FlameFile, extras: Extras) -> Topology:
         coords = place_template(file.template, file.faces, _UNIT_M, _marks(file.faces, extras))
     pieces = find_pieces(file.faces, len(coords))
     corners, weights = _landmarks(coords, file.faces, pieces, extras)
-    uv, face_uv = extras.uv, extras.face_uv
-    if not len(uv):
-        uv, face_uv = np.zeros((1, 2), np.float32), np.zeros_like(file.faces)
     parts = _parts(file, coords, pieces, extras.masks)
-    return Topology(file.faces, uv, face_uv, coords, parts, _PARTS, corners, weights)
+    return Topology(file.faces, extras.uv, extras.face_uv, coords, parts, _PARTS, corners, weights)
 
 
 def _marks(faces: IntArray, extras: Extras) -> Marks | None:

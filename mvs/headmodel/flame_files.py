@@ -73,7 +73,7 @@ class Extras:
         weights: (M, 3) float64 on them.
         masks: vertices (N,) int32 by the name of the part.
         uv: (T, 2) float32, none without.
-        face_uv: (F, 3) int32.
+        face_uv: (F, 3) int32 likewise, (0, 3) without.
     """
 
     faces: IntArray

@@ -63,8 +63,7 @@ def ict_model(head: IctHead) -> LinearHead:
 def _topology(head: IctHead) -> Topology:
     shown = head.shown
     faces = np.ascontiguousarray(head.faces[shown])
-    face_uv = head.face_uv[shown] if len(head.uv) else np.zeros((len(faces), 3), np.int32)
-    uv = head.uv if len(head.uv) else np.zeros((1, 2), np.float32)
+    uv, face_uv = head.uv, head.face_uv[shown] if len(head.uv) else head.face_uv
     coords = cube_from_cm(head.vertices)
     parts, names = np.zeros(len(coords), np.int32), (*_short(head.part_names), "neck")
     for index, (first, stop) in enumerate(head.part_ranges):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _write_mesh(path: Path, model: Model, fit: Fit) -> list[Path]:
     files = [path.with_name(f"{path.name}.ply"), path.with_name(f"{path.name}.obj")]
     with replacing(files[0]) as stream:
         write_ply(stream, cloud, topology.faces, model.unit, {"part": standard_parts(topology)})
-    uv = (topology.uv, topology.face_uv) if len(topology.uv) else (None, None)
+    uv = (topology.uv, topology.face_uv) if topology.is_textured else (None, None)
     mesh = ObjMesh(cloud.points, topology.faces, uv[0], uv[1], cloud.normals)
     known = f"headmvs, unit {model.unit or 'unknown'}, up {model.up or 'unknown'}"
     with replacing(files[1]) as stream:
@@ -152,8 +153,11 @@ def _write_overlays(
     if len(fit.expressions) > 1:
         return write_video(output, _overlays(fit, pictures), options.rate)
     files = []
+    stems = Counter(str(Path(name).with_suffix("")) for name in fit.names[0])
     for name, drawn in _overlays(fit, pictures):
-        files.append(output / "overlay" / f"{Path(name).with_suffix('')}.png")
+        stem = str(Path(name).with_suffix(""))
+        # Two pictures may differ in their ending alone.
+        files.append(output / "overlay" / f"{stem if stems[stem] == 1 else name}.png")
         write_picture(files[-1], drawn)
     return files
 

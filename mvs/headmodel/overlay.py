@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mvs.canonical.scan import mesh_normals
-from mvs.headmodel.fit_files import landmarks
 from mvs.headmodel.types import Fit
 from mvs.kernels.raster import rasterise
 from mvs.types import BoolArray, ByteArray
@@ -49,7 +48,7 @@ def draw_fit(fit: Fit, frame: int, view: int, picture: ByteArray) -> ByteArray:
     color = _SKIN * (0.25 + 0.75 * np.clip(facing, 0, 1))[:, None]
     drawn[on] += _OPACITY * (color - drawn[on])
     drawn[_outline(on)] = _LINE
-    points, far = camera.project(landmarks(fit.model, vertices))
+    points, far = camera.project(topology.landmarks_on(vertices))
     return _dots(drawn.astype(np.uint8), points, far, seen.depth)
 
 

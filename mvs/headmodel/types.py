@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from calib.camera import Camera
 from calib.scale import Similarity
 from mvs.types import DoubleArray, FloatArray, IntArray
@@ -20,8 +22,8 @@ class Topology:
 
     Attributes:
         faces: (F, 3) int32, counter-clockwise seen from outside.
-        uv: (T, 2) float32 texture coordinates, origin at the bottom left.
-        face_uv: (F, 3) int32 rows of ``uv``.
+        uv: (T, 2) float32 texture coordinates, origin at the bottom left; (0, 2) without.
+        face_uv: (F, 3) int32 rows of ``uv``; (0, 3) without.
         coords: (V, 3) float32 position of each vertex in the canonical cube; NaN where it has none.
         parts: (V,) int32 index into ``part_names``.
         part_names: names of the parts, such as ``face``, ``neck``, ``left_eye``, ``teeth``.
@@ -37,6 +39,16 @@ class Topology:
     part_names: tuple[str, ...]
     landmarks: IntArray
     landmark_weights: DoubleArray
+
+    @property
+    def is_textured(self) -> bool:
+        """Whether faces have places in a texture."""
+        return len(self.uv) > 0
+
+    def landmarks_on(self, vertices: DoubleArray) -> DoubleArray:
+        """(68, 3) iBUG landmarks of a head with vertices (V, 3)."""
+        corners = vertices[self.landmarks]
+        return np.asarray(np.einsum("nk,nkc->nc", self.landmark_weights, corners))
 
 
 @dataclass(frozen=True)

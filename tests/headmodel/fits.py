@@ -43,7 +43,11 @@ class Nodding:
 
 
 def small_ict(head_file):
-    return load_ict(head_file)
+    """With texture places, which the file has not."""
+    model = load_ict(head_file)
+    uv = np.random.default_rng(1).random((len(model.topology.coords), 2), np.float32)
+    model.topology = replace(model.topology, uv=uv, face_uv=model.topology.faces[:, ::-1])
+    return model
 
 
 def make_fit(model, n_frames=1, seed=3):

@@ -160,8 +160,10 @@ def test_topology(name):
     assert topology.faces.dtype == np.int32
     assert topology.coords.dtype == np.float32
     assert topology.faces.max() < n
-    assert len(topology.face_uv) == len(topology.faces)
-    assert topology.face_uv.max() < len(topology.uv)
+    assert topology.is_textured == (name == "ict")
+    if topology.is_textured:
+        assert len(topology.face_uv) == len(topology.faces)
+        assert topology.face_uv.max() < len(topology.uv)
     assert np.isfinite(topology.coords[topology.faces]).all()
     assert topology.parts.shape == (n,)
     np.testing.assert_allclose(topology.landmark_weights.sum(axis=1), 1)

@@ -1,7 +1,9 @@
 """What a fit writes, read back."""
 
+import copy
 import csv
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -67,10 +69,35 @@ def test_what_is_no_fit_is_refused(tmp_path, ict):
         ("{}", "not the fit.json"),
         (whole.replace('"version": 1', '"version": 9'), "of version 9"),
         (whole.replace('"frames"', '"flames"'), "not a fit"),
+        (whole.replace('"identity"', '"person"'), "holds no identity"),
+        (json.dumps(json.loads(whole) | {"frames": []}), "another model"),
     ):
         path.write_text(text)
         with pytest.raises(CaptureError, match=says):
             read_fit(tmp_path, ict)
+    path.write_text(whole)
+    table = tmp_path / "fit.npz"
+    table.write_bytes(table.read_bytes()[:-2000])
+    with pytest.raises(CaptureError, match="not a fit"):
+        read_fit(tmp_path, ict)
+
+
+def test_pictures_that_differ_in_their_ending_alone(tmp_path, ict):
+    fit = make_fit(ict)
+    names = ("a/00.jpg", "a/00.png", "a/01.jpg")
+    fit = replace(fit, cameras=(fit.cameras[0] * 3,), names=(names,))
+    write_fit(fit, tmp_path, pictures=grey)
+    found = sorted(path.name for path in (tmp_path / "overlay" / "a").iterdir())
+    assert found == ["00.jpg.png", "00.png.png", "01.png"]
+
+
+def test_without_texture_places(tmp_path, ict):
+    bare = copy.copy(ict)
+    places = {"uv": np.zeros((0, 2), np.float32), "face_uv": np.zeros((0, 3), np.int32)}
+    bare.topology = replace(ict.topology, **places)
+    write_fit(make_fit(bare), tmp_path)
+    assert read_obj(tmp_path / "posed.obj").texture is None
+    assert "TEXCOORD_0" not in Glb(tmp_path / "fit.glb").attributes()
 
 
 def test_meshes(tmp_path, model):
