@@ -105,6 +105,7 @@ class Energy:
         self._scan = scan
         self.sights: tuple[Sight, ...] = ()
         self.pairs: Pairs | None = None
+        self._unit_mm = 0.0
         self.beside: tuple[State, ...] = ()
         self.beside_sd = (1.0, 1.0, 1.0, 1.0)
         low, high = model.expression_bounds.T
@@ -152,17 +153,15 @@ class Energy:
         self.sights = tuple(look(seen, state, self._options, bound) for seen in self._observations)
         if self._scan is not None:
             gate = self._scan.options.gate_mm * bound / self._options.bound
-            self.pairs = self._scan.pair(state, gate, self._unit_mm(state))
+            # By the size of the head. It stays while steps are taken, or growth would lower errors.
+            self._unit_mm = 1000.0 * self._model.unit_m / state.world_from_model.scale
+            self.pairs = self._scan.pair(state, gate, self._unit_mm)
 
     def forget(self) -> None:
         """Let go of what is kept to be fast, megabytes a picture."""
         for sight in self.sights:
             for places in filter(None, (sight.seen.places, sight.tilted)):
                 places.forget()
-
-    def _unit_mm(self, state: State) -> float:
-        """Millimetres per unit of the world, by the size of the head."""
-        return 1000.0 * self._model.unit_m / state.world_from_model.scale
 
     def rows(self, state: State, derive: bool) -> list[Rows]:
         """All terms at a state."""
@@ -190,7 +189,7 @@ class Energy:
         if self._scan is None:
             raise ValueError("there is no reconstruction")
         error, jacobian = to_planes(pairs.places, state, pairs.targets, pairs.normals, derive)
-        scale = self._unit_mm(state) / self._scan.options.sigma_mm
+        scale = self._unit_mm / self._scan.options.sigma_mm
         found = (scale * error, None if jacobian is None else scale * jacobian)
         return Rows(*found, pairs.weight, self._options.bound)
 

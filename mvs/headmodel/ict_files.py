@@ -67,7 +67,11 @@ def read_packed(path: Path) -> IctHead:
     try:
         head = _head_of(read_arrays(path))
         check_head(head)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(
+            f"{path}: not a packed ICT-FaceKit head (holds no {error.args[0]})"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(
             f"{path}: not a packed ICT-FaceKit head ({reason.partition(chr(10))[0]})"

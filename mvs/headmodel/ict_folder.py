@@ -46,6 +46,8 @@ def read_folder(folder: Path, progress: Callable[[], None] | None = None) -> Ict
     if not neutral.is_file():
         raise ValueError(f"{folder}: holds no {neutral.name}; {_REMEDY}")
     vertices, faces, uv, face_uv = _read_mesh(neutral)
+    if progress is not None:
+        progress()
     parts, landmarks = _layout(folder, len(vertices))
     names = sorted(path.stem for path in folder.glob("*.obj") if path.stem != NEUTRAL)
     identities = sorted(filter(_IDENTITY.fullmatch, names))

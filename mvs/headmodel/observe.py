@@ -34,7 +34,8 @@ class ObserveOptions:
     """Which pixels count, and how much.
 
     Attributes:
-        blocks: pixels are averaged over blocks so wide that no more than this many are left.
+        blocks: pixels are averaged over blocks so wide that about so many are left, at most twice
+            as many.
         max_gap: pixels farther than this from the template, in the cube, are left out.
         floor: what the map's coordinates are wrong by at best, cube units.
         reach: errors of places nearer than this, in the cube, are alike: together they count as

@@ -43,7 +43,7 @@ def pack_model(source: Path, output: Path, progress: Callable[[], None] | None =
     Args:
         source: of the model, see ``load_head_model``.
         output: npz; the same source gives the same bytes.
-        progress: called once per file of a folder.
+        progress: called once per OBJ file of a folder, or once.
 
     Raises:
         ValueError: if the source is no model.
@@ -55,8 +55,12 @@ def pack_model(source: Path, output: Path, progress: Callable[[], None] | None =
     if kind == "ict":
         head = read_folder(path, progress) if path.is_dir() else read_ict(path)
         error = 0.01 * write_packed(output, head)
+        if progress is not None and not path.is_dir():
+            progress()
         return Packed(kind, len(head.vertices), len(head.identity) + len(head.expression), error)
     file, topology = read_flame(path), load_flame(path).topology
+    if progress is not None:
+        progress()
     modes = np.moveaxis(np.concatenate([file.shapes, file.expressions]), 0, 2)
     tree = np.stack([file.parents, np.arange(len(file.parents))])
     write_arrays(

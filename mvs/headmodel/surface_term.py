@@ -29,8 +29,8 @@ class SurfaceOptions:
         places: of the model that are compared with it, at most.
         sigma_mm: what the reconstruction is wrong by.
         reach_mm: errors of places nearer than this are alike.
-        gate_mm: places farther from the model than this are not compared, at first; in the last
-            stage a quarter of it.
+        gate_mm: places farther from the model than this are not compared, at first; it shrinks as
+            ``FitOptions.bound`` does.
         cube_gate: nor are those whose cube coordinates differ by more.
     """
 

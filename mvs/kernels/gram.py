@@ -61,11 +61,13 @@ def _accumulate(rows, residual, weight, grams, rights):  # type: ignore[no-untyp
             if w == 0.0 and v == 0.0:
                 m += 2
                 continue
-            a, b = rows[m], rows[min(m + 1, stop - 1)]
-            s = residual[min(m + 1, stop - 1)]
+            # What a row of weight 0 holds may be no number.
+            first, second = m if w != 0.0 else m + 1, m + 1 if v != 0.0 else m
+            a, b = rows[first], rows[second]
+            r, s = residual[first], residual[second]
             for i in range(width):
                 p, q = w * a[i], v * b[i]
-                right[i] += p * residual[m] + q * s
+                right[i] += p * r + q * s
                 line = gram[i]
                 for j in range(i, width):
                     line[j] += p * a[j] + q * b[j]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.capture import CaptureError
 from calib.colmap import write_model
 from mvs.record import write_json
 from mvs.synthetic.capture import (
@@ -85,11 +86,17 @@ def write_fit_set(options: FitSetOptions, progress: Callable[[], None] | None = 
 
     Raises:
         ValueError: if the head model cannot be read.
+        CaptureError: if the output holds a folder of such a name that is no person of a set.
     """
     studio = Studio(load_head(options.head))
+    names = [f"{number:03d}" for number in range(options.people)]
+    for old in (options.output / name for name in names):
+        if old.exists() and not (old / "gt" / "info.json").is_file():
+            raise CaptureError(
+                old, "not of a set of fits, would be lost", "choose another --output"
+            )
     items = []
-    for number in range(options.people):
-        name = f"{number:03d}"
+    for number, name in enumerate(names):
         with tempfile.TemporaryDirectory(dir=options.output, prefix=f".{name}.") as folder:
             made = Path(folder) / name
             _write_person(options, studio, number, made)

@@ -70,6 +70,18 @@ def test_capture(made, tmp_path):
     assert len(list((tmp_path / "overlay").iterdir())) == 3
 
 
+def test_up_and_unit(made, tmp_path):
+    folder = made[0]
+    image = folder / "capture" / "images" / "01.png"
+    words = ("image", image, "--focal-px", 127, "--output")
+    how = ("--up", "y", "--unit", "mm", "--no-overlay")
+    assert command(made, *words, tmp_path / "a") == 0
+    assert command(made, *words, tmp_path / "b", *how) == 0
+    ours, theirs = (posed(tmp_path / name)[:, 1] for name in "ba")
+    np.testing.assert_allclose(ours, -1000 * theirs, atol=1e-3)
+    assert not (tmp_path / "b" / "overlay").exists()
+
+
 def test_video(made, tmp_path):
     folder = made[0]
     frames = folder / "capture" / "images"
@@ -86,6 +98,8 @@ def test_bad_input_is_one_line(made, tmp_path, capsys):
         ("image", image, "--output", tmp_path, "--focal-px", -3),
         ("image", folder / "none.png", "--output", tmp_path),
         ("capture", folder / "capture", "--output", tmp_path, "--views", "77"),
+        ("capture", folder / "capture", "--output", tmp_path, "--unit", "mm"),
+        ("video", folder / "capture" / "images", "--output", tmp_path, "--fps", 0),
         ("video", folder / "capture" / "images", "--output", tmp_path, "--every", 0),
     ]
     for words in wrong:

@@ -11,13 +11,15 @@ from calib.scale import umeyama
 from mvs.canonical.mesh_places import SurfaceMesh
 from mvs.canonical.surface import Surface
 from mvs.errors import ReconstructionError
+from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.fit_capture import fit_views
 from mvs.headmodel.fit_image import fit_image, fit_map
 from mvs.headmodel.fit_video import VideoOptions, choose_keyframes, fit_maps, fit_video
 from mvs.headmodel.observe import ObserveOptions, Observer
 from mvs.headmodel.options import FitOptions
-from mvs.headmodel.solve import SolveOptions
+from mvs.headmodel.solve import SolveOptions, add_normal_equations
 from mvs.headmodel.start import cube_from_model, place_in_view
+from mvs.headmodel.state import columns
 from mvs.headmodel.surface_term import Reconstruction, SurfaceOptions
 from mvs.network.crop import empty_cube_map
 from tests.headmodel.maps import (
@@ -270,6 +272,34 @@ def test_a_reconstruction_puts_biased_maps_right():
 
     assert to_surface(alone) > 1.0
     assert to_surface(both) < 0.4
+
+
+def test_slopes_of_an_unknown_scale():
+    model = small_ict(1500)
+    shape, at = person(model, 1), place(model, 3.0, 1.1)
+    topology = model.topology
+    known = np.isfinite(topology.coords).all(axis=1)
+    skin = topology.faces[known[topology.faces].all(axis=1)]
+    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    mesh = SurfaceMesh(at.points(model.vertices(shape)), coords, np.ones(len(coords)), skin)
+    how = SurfaceOptions(gate_mm=100.0, cube_gate=1.0)
+    energy = Energy(
+        model,
+        [],
+        FitOptions(),
+        knows_scale=False,
+        knows_focal=True,
+        scan=Reconstruction(mesh, model, how),
+    )
+    state = start_state(model, place(model))
+    energy.look(state, 8.0)
+    assert len(energy.pairs.targets) > 50
+    half = add_normal_equations(energy.rows(state, True))[1]
+    step = np.zeros(state.size)
+    step[columns(model)["scale"]] = 1e-5
+    ends = [sum(r.energy() for r in energy.rows(state.moved(k * step), False)) for k in (-1, 1)]
+    slope = (ends[1] - ends[0]) / 2e-5
+    assert 2 * half[columns(model)["scale"]][0] == pytest.approx(slope, rel=1e-5)
 
 
 def video(model, n=5):

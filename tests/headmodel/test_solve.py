@@ -29,6 +29,15 @@ def test_normal_equations():
     np.testing.assert_array_equal(normal, normal.T)
 
 
+def test_rows_of_no_weight_may_hold_anything():
+    jacobian, residual, weight = random_rows(1027)
+    weight[-1] = 0.0
+    found = normal_equations(jacobian, residual, weight)
+    jacobian[weight == 0], residual[weight == 0] = np.nan, np.inf
+    for wanted, now in zip(found, normal_equations(jacobian, residual, weight), strict=True):
+        np.testing.assert_array_equal(now, wanted)
+
+
 def test_normal_equations_of_nothing_are_zero():
     normal, right = normal_equations(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
     assert normal.shape == (4, 4)

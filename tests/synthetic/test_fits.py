@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from calib.capture import CaptureError
 from calib.formats import read_capture
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import read_properties
@@ -19,6 +20,14 @@ def folder(head_file, tmp_path_factory):
 
 def options(head_file, folder):
     return FitSetOptions(head_file, folder, people=2, multi=1, views=3, size=64, supersampling=1)
+
+
+def test_other_folders_are_not_overwritten(head_file, tmp_path):
+    (tmp_path / "001").mkdir()
+    (tmp_path / "001" / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(CaptureError, match="would be lost"):
+        write_fit_set(options(head_file, tmp_path))
+    assert (tmp_path / "001" / "photo.jpg").read_bytes() == b"mine"
 
 
 def test_layout(folder):
@@ -71,8 +80,9 @@ def test_neutral_is_the_person_without_expression(folder, studio):
 
 
 def test_the_same_bytes_again_over_older_ones(folder, head_file, tmp_path):
-    (tmp_path / "001").mkdir()
-    (tmp_path / "001" / "stale").write_text("")
+    (tmp_path / "001" / "gt").mkdir(parents=True)
+    for name in ("stale", "gt/info.json"):
+        (tmp_path / "001" / name).write_text("")
     write_fit_set(options(head_file, tmp_path))
     files = [
         sorted(p.relative_to(k) for k in [f] for p in f.rglob("*") if p.is_file())
