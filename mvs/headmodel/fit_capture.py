@@ -26,6 +26,8 @@ from mvs.types import CubeMap, Embedder
 
 # Layout whose places are triangulated to place the head.
 _LAYOUT = "500"
+# Part of a head's skin that its own reconstruction has at least.
+_FEW_NEAR = 0.05
 
 
 def fit_capture(
@@ -108,6 +110,9 @@ def fit_views(
     )
     state = solve_stages(energy, state, options)
     names = tuple(f"{index}" for index in range(len(cameras)))
+    n_near = 0 if energy.pairs is None else len(energy.pairs.targets)
+    is_far = scan is not None and n_near < _FEW_NEAR * len(scan)
+    warnings = ("the reconstruction is hardly near the head: is it of this capture?",)
     return Fit(
         model,
         state.shape.identity,
@@ -117,7 +122,8 @@ def fit_views(
         (tuple(cameras),),
         (names,),
         vertex_confidence(energy, state, model)[None],
-        unit=unit,
+        warnings if is_far else (),
+        unit,
     )
 
 

@@ -63,10 +63,10 @@ class Places:
         if "jacobian" not in self._kept:
             used, index = np.unique(self.corners, return_inverse=True)
             found = self.model.jacobian(shape, used.astype(np.int32))
-            n = len(self.corners)
+            n, width = len(self.corners), found.shape[2]
             ends = np.arange(0, 3 * n + 1, 3)
             mix = csr_array((self.shares.ravel(), index.ravel(), ends), shape=(n, len(used)))
-            jacobian = (mix @ found.reshape(len(used), -1)).reshape(n, 3, -1)
+            jacobian = (mix @ found.reshape(len(used), 3 * width)).reshape(n, 3, width)
             if len(self.model.joint_names):
                 return np.asarray(jacobian)
             self._kept["jacobian"] = jacobian

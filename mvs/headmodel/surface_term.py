@@ -79,6 +79,10 @@ class Reconstruction:
         self._normals = normals.astype(np.float64)
         self._places, self._coords, self._area = _sample(model, self.options.places)
 
+    def __len__(self) -> int:
+        """Places of the model that are compared with it."""
+        return len(self._places)
+
     def pair(self, state: State, gate_mm: float, unit_mm: float) -> Pairs:
         """The places of the reconstruction nearest to those of the model.
 

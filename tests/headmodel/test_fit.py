@@ -274,6 +274,30 @@ def test_a_reconstruction_puts_biased_maps_right():
     assert to_surface(both) < 0.4
 
 
+def test_another_head_s_reconstruction_is_told():
+    model = small_ict(1500)
+    maps, cameras, truth = several(model)
+    skin = model.topology.faces[
+        np.isfinite(model.topology.coords[model.topology.faces]).all((1, 2))
+    ]
+    coords = np.nan_to_num(model.topology.coords.astype(np.float64))
+    said = []
+    for points in (truth, 1000 * truth):
+        scan = Reconstruction(SurfaceMesh(points, coords, np.ones(len(coords)), skin), model)
+        said.append(fit_views(maps, cameras, model, unit="m", scan=scan).warnings)
+    assert said[0] == ()
+    assert "hardly near" in said[1][0]
+
+
+def test_a_head_from_behind(model):
+    """No landmark is seen."""
+    shape, at, camera = person(model, 2), place(model, 5.0), camera_at(180.0)
+    fit = fit_map(map_of(model, shape, at, camera), camera, model)
+    rows = model.topology.coords[:, 2] < 0.5
+    found, truth = fit.vertices()[rows], at.points(model.vertices(shape))[rows]
+    assert 1000 * np.linalg.norm(umeyama(found, truth).points(found) - truth, axis=1).mean() < 5
+
+
 def test_slopes_of_an_unknown_scale():
     model = small_ict(1500)
     shape, at = person(model, 1), place(model, 3.0, 1.1)
