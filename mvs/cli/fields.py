@@ -74,7 +74,8 @@ def _walk(options: Any, path: tuple[str, ...], key: tuple[str, ...]) -> Iterator
     texts = describe_fields(kind)
     for name, hint, metadata in _hints(kind):
         default = getattr(options, name, MISSING) if kind is not options else _default(kind, name)
-        inside, named = (*path, name), (*key, name.replace("_", "-"))
+        given = next((m.name for m in metadata if getattr(m, "name", None)), name)
+        inside, named = (*path, name), (*key, given.replace("_", "-"))
         if is_dataclass(hint):
             omits = tyro.conf.OmitArgPrefixes in metadata
             inner = default if is_dataclass(default) else hint

@@ -22,16 +22,19 @@ N_BY_COMMAND = 4
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds are the Linux kernel's")
 def test_nothing_escapes_within_bounds():
-    """In a process of its own, which holds itself to seconds and megabytes per input."""
+    """In a process of its own, which holds itself to seconds and megabytes per input.
+
+    A quarter of the inputs, by the same seeds, that the module tries when it is run by hand.
+    """
     environment = os.environ | {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.calib.fuzz", "--json"]
+    command = [sys.executable, "-m", "tests.calib.fuzz", "--json", "--few"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [row["kind"] for row in rows] == list(KINDS)
-    assert {row["kind"].partition(" ")[0] for row in rows if row["inputs"] >= 500} == set(FORMATS)
+    assert {row["kind"].partition(" ")[0] for row in rows if row["inputs"] >= 130} == set(FORMATS)
     for row in rows:
         assert row["failures"] == []
         # Harmless damage is read, harm is seen.

@@ -1,6 +1,7 @@
 """A capture whose embedder counts what it is asked, and deaths at chosen writes."""
 
 import hashlib
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,10 @@ class CountingEmbedder(ExactEmbedder):
     def embed(self, image, region=None, name=None):
         self.mapped.append(name)
         return super().embed(image, region, name)
+
+
+def record(output):
+    return json.loads((output / "run.json").read_text())
 
 
 class Dead(BaseException):
