@@ -64,7 +64,7 @@ EXAMPLES = {
     "evaluate embedder": ("mvs evaluate embedder data_samples/head --sheet sheet.png",),
     "evaluate canonical": ("mvs evaluate canonical data_samples/head",),
     "evaluate warp": ("mvs evaluate warp data_samples/head --angles 15 30",),
-    "evaluate fit": ("mvs evaluate fit fit --truth data_samples/head",),
+    "evaluate fit": ("mvs evaluate fit fit --truth data_samples/head --unit m",),
     "evaluate sequence": ("mvs evaluate sequence shot --truth performance/gt",),
     "synthesize capture": (
         "mvs synthesize capture --head ict_facekit.npz --output capture --seed 3",
