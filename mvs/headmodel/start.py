@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,12 +15,18 @@ from mvs.headmodel.observe import Observation
 from mvs.headmodel.types import HeadModel
 from mvs.types import DoubleArray
 
+_known: WeakKeyDictionary[HeadModel, Similarity] = WeakKeyDictionary()
 _LOOK_CLOSER = "give a picture with the face in it, large and sharp"
 
 
-@lru_cache(maxsize=1)
 def cube_from_model(model: HeadModel) -> Similarity:
-    """Where the cube lies in the model's space, by the neutral head."""
+    """Where the model lies in the cube, by the neutral head; found once for each model."""
+    if model not in _known:
+        _known[model] = _cube_from_model(model)
+    return _known[model]
+
+
+def _cube_from_model(model: HeadModel) -> Similarity:
     coords = model.topology.coords.astype(np.float64)
     known = np.isfinite(coords).all(axis=1)
     return umeyama(model.vertices(model.neutral())[known], coords[known])
