@@ -89,10 +89,8 @@ def by_closest_places(
         step = np.linalg.lstsq(np.hstack(columns), gaps, rcond=None)[0]
         moved = _step(step, middle)
         to = to.compose(moved.inverse())
-        if (
-            np.abs(step[3:6]).max() * to.scale < _SETTLED * size
-            and np.abs(step[:3]).max() < _SETTLED
-        ):
+        turned = np.delete(step, slice(3, 6))  # and grown
+        if np.abs(step[3:6]).max() * to.scale < _SETTLED * size and np.abs(turned).max() < _SETTLED:
             break
     return to
 

@@ -245,8 +245,9 @@ def evaluate_fits(
         reason = f"no fit of any of the {len(names)} items of {truths}"
         raise CaptureError(fits, reason, "give a folder of fits named like the items")
     found = {}
-    for name in fitted:
-        found[name] = evaluate_fit(fits / name, truths / name, options)
+    for name in names:
+        if name in fitted:
+            found[name] = evaluate_fit(fits / name, truths / name, options)
         if progress is not None:
             progress()
     return found, [name for name in names if name not in fitted]

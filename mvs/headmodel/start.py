@@ -12,6 +12,7 @@ from calib.scale import Similarity, umeyama
 from mvs.canonical.carry import Correspondences, apply_affine, fit_affine
 from mvs.errors import ReconstructionError
 from mvs.headmodel.observe import Observation
+from mvs.headmodel.state import cross_matrix
 from mvs.headmodel.types import HeadModel
 from mvs.types import DoubleArray
 
@@ -74,8 +75,7 @@ def _pairs(seen: Observation) -> Correspondences:
 def _tilted(rotation: DoubleArray, ray: DoubleArray) -> DoubleArray:
     """The rotation as it is off the picture's middle, where the orthographic axis is the ray."""
     ray = ray / np.linalg.norm(ray)
-    axis = np.cross([0.0, 0.0, 1.0], ray)
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    cross = cross_matrix(np.cross([0.0, 0.0, 1.0], ray))
     return np.asarray((np.eye(3) + cross + cross @ cross / (1 + ray[2])) @ rotation)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.scale import Similarity
+from mvs.headmodel.turns import turn_matrices
 from mvs.headmodel.types import HeadModel, Shape
 from mvs.types import DoubleArray
 
@@ -92,17 +93,8 @@ def columns(model: HeadModel) -> dict[str, slice]:
 
 
 def rotation_of(vector: DoubleArray) -> DoubleArray:
-    """(3, 3) rotation by a vector (3,), radians.
-
-    Source:
-        Rodrigues' formula.
-    """
-    angle = float(np.linalg.norm(vector))
-    cross = cross_matrix(vector)
-    if angle < 1e-8:
-        return np.asarray(np.eye(3) + cross + 0.5 * cross @ cross)
-    first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2
-    return np.asarray(np.eye(3) + first * cross + second * cross @ cross)
+    """(3, 3) rotation by a vector (3,), radians."""
+    return np.asarray(turn_matrices(vector)[0][0])
 
 
 def vector_of(rotation: DoubleArray) -> DoubleArray:
