@@ -102,8 +102,8 @@ def _run(
     claim_for(output, capture, inputs, options.cache.force)
     clear_unfinished(output, RESULTS)
     # The answers of an embedder that does not say what they hang on are of no use to another run.
-    skipped = None if None in told.values() else _skipped(options.cache)
-    store = Store(output / STAGES_FOLDER, KINDS, skipped)
+    keeps = options.cache.is_used and None not in told.values()
+    store = Store(output / STAGES_FOLDER, KINDS, _skipped(options.cache) if keeps else None)
     if embedder is not None and not embedder.wants_distorted:
         embedder = RememberingEmbedder(embedder, store, picture_keys(capture, hashes, told))
     run = Run(report, output, store, progress, until, capture.unit)
