@@ -146,6 +146,28 @@ def test_the_command_is_that_of_the_run(page):
     assert command.endswith("/run --quality fast")
 
 
+def test_the_command_says_nothing_of_what_an_earlier_run_left(tmp_path):
+    """How much was taken over changes no result, and --cache.force is no option."""
+    capture = make_capture(tmp_path / "capture")
+    cache = {"force": True, "start": "fuse", "keep": "all", "is_used": True}
+    options = dataclasses.asdict(PRESETS["fast"]) | {"cache": cache}
+    run = make_run(tmp_path / "run", capture, options=options)
+    page = Page(write_report(capture, run).read_text(encoding="utf-8"))
+    (command,) = [e["text"] for e in page.all("code")]
+    assert command.endswith("/run --quality fast")
+
+
+@pytest.mark.parametrize("refined", ["all", "3 of 7"])
+def test_stages_of_an_earlier_run_are_named(tmp_path, refined):
+    capture = make_capture(tmp_path / "capture")
+    cached = {"embed": "all", "refine": refined}
+    run = make_run(tmp_path / "run", capture, cached=cached)
+    body = Page(write_report(capture, run).read_text(encoding="utf-8")).all("body")[0]["text"]
+    assert "embed (from an earlier run)" in body
+    assert ("; all of it from an earlier run." in body) == (refined == "all")
+    assert ("refine (3 of 7 from an earlier run)" in body) == (refined != "all")
+
+
 def test_the_spacing_of_the_points_is_in_millimetres(page, folder):
     """A ball of 1 cm has 4 pi cm^2."""
     n = json.loads((folder / "run" / "run.json").read_text())["counts"]["points"]
