@@ -159,6 +159,8 @@ def _check(options: Options) -> None:
         raise ValueError("--cube-maps are for --embedder precomputed")
     if options.embedder == "none" and (options.register or options.quality == "draft"):
         raise ValueError("--embedder none has no --register and no --quality draft")
+    if options.embedder == "none" and options.weights is not None:
+        raise ValueError("--embedder none uses no --weights: leave them out")
 
 
 def _find(options: Options, progress: Any) -> tuple[Rig, Found]:

@@ -107,6 +107,13 @@ def test_two_batches_do_not_share_an_output(serial, tmp_path, capfd):
     assert [path.name for path in output.iterdir()] == [".stages"]
 
 
+def test_weights_of_no_embedder_are_refused(serial, tmp_path, capfd):
+    words = ["batch", str(serial / "rig"), "--output", str(tmp_path / "out")]
+    words += ["--images", str(serial / "shot/{camera}/{frame:06d}.png")]
+    assert run([*words, "--embedder", "none", "--weights", "w.safetensors"]) == 2
+    assert "--embedder none uses no --weights" in capfd.readouterr().err
+
+
 def test_what_is_done_is_warned_of_again(tmp_path):
     write_sequence(tmp_path, 1)
     job, frames = job_of(tmp_path)
@@ -130,6 +137,7 @@ def test_what_is_done_is_warned_of_again(tmp_path):
         (["--cluster-config", "x.toml"], "for --slurm and --kubernetes"),
         (["--resources", "GPU"], "is not NAME=NUMBER"),
         (["--embedder", "compact"], "--cube-maps are for"),
+        (["--captures", "list.txt"], "give one of --images, --videos and --captures"),
     ],
 )
 def test_bad_options_get_one_line(serial, tmp_path, capfd, more, says):
