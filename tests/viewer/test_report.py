@@ -14,6 +14,7 @@ from calib.capture import CaptureError
 from calib.formats import read_capture
 from calib.write import write_capture
 from mvs.cli import main
+from mvs.folder import claimed
 from mvs.pipeline import PRESETS
 from mvs.viewer.report import remake_report, write_report
 from tests.viewer.ball_run import NAMES, make_capture, make_run
@@ -254,6 +255,19 @@ def test_the_command_makes_it_again(tmp_path, capfd):
     # The same page of the same run, but for the folder's name.
     after = (run / "report.html").read_bytes()
     assert after.replace(b"<h1>b</h1>", b"<h1>a</h1>").replace(b">b - ", b">a - ") == before
+
+
+def test_it_is_not_written_while_a_run_is_at_work(tmp_path, capfd):
+    """Nor is the texture of a mesh that may go."""
+    capture = make_capture(tmp_path / "a", [f"{k}.png" for k in range(4)])
+    write_capture(tmp_path / "a", capture, pictures="none")
+    run = make_run(tmp_path / "run", read_capture(tmp_path / "a"))
+    with claimed(run):
+        assert main.run(["report", str(run)]) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+        assert main.run(["texture", str(tmp_path / "a"), str(run), "--output", str(run)]) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+    assert not {"report.html", "textured.ply"} & {path.name for path in run.iterdir()}
 
 
 def test_pictures_that_changed_since_are_named(tmp_path):
