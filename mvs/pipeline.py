@@ -113,7 +113,9 @@ def _run(
     record = _record(capture, embedder, options, until, report)
     record |= {"embedder_identity": _in_short(told), "inputs": inputs}
     write_json(output / "run.json", record)
-    store.clean(options.cache.keep)
+    # Where earlier results stay for want of new ones, so does what they were made of.
+    if report.files or options.cache.keep == "none":
+        store.clean(options.cache.keep)
 
 
 def _stages(

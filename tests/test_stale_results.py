@@ -2,10 +2,14 @@
 
 import pytest
 
+from calib.formats import read_capture
 from mvs.cache import Store
 from mvs.folder import STAGES_FOLDER
+from mvs.network.embedders import load_embedder
+from mvs.pipeline import STAGES, reconstruct
 from mvs.record import RESULTS, Report
 from mvs.run import Run
+from tests.scenes import make_scene, write_capture, write_cube_maps
 
 _COMPUTED = ("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply")
 
@@ -53,3 +57,19 @@ def test_a_new_mesh_takes_its_texture_and_the_report_with_it(output):
 
 def test_a_run_that_wrote_nothing_removes_nothing(output):
     assert finish(output, {}) == set(RESULTS)
+
+
+@pytest.mark.parametrize("until", ["embed", "pairs"])
+def test_a_run_without_results_leaves_what_those_of_an_earlier_one_were_made_of(tmp_path, until):
+    scene = make_scene(3, 96, arc_deg=40.0)
+    write_capture(scene, tmp_path / "capture")
+    write_cube_maps(scene, tmp_path / "maps")
+    capture = read_capture(tmp_path / "capture")
+    embedder = load_embedder("precomputed", None, tmp_path / "maps")
+    reconstruct(capture, embedder, tmp_path / "out")
+    before = set((tmp_path / "out").rglob("*.*"))
+    assert reconstruct(capture, embedder, tmp_path / "out", until=until).cached == {}
+    assert before <= set((tmp_path / "out").rglob("*.*"))
+    assert reconstruct(capture, embedder, tmp_path / "out").cached == dict.fromkeys(
+        (stage for stage in STAGES if stage != "refine"), "all"
+    )
