@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from calib.scale import umeyama
+from mvs.canonical.cube import CUBE_MM
 from mvs.canonical.mesh_places import SurfaceMesh
 from mvs.canonical.surface import Surface
 from mvs.errors import ReconstructionError
+from mvs.headmodel.energy import start_state
 from mvs.headmodel.fit_capture import fit_views
 from mvs.headmodel.fit_image import fit_image, fit_map
 from mvs.headmodel.fit_video import VideoOptions, choose_keyframes, fit_maps, fit_video
@@ -18,6 +20,7 @@ from mvs.headmodel.options import FitOptions
 from mvs.headmodel.solve import SolveOptions
 from mvs.headmodel.start import cube_from_model, place_in_view
 from mvs.headmodel.surface_term import Reconstruction, SurfaceOptions
+from mvs.kernels.raster import vertex_normals
 from mvs.network.crop import empty_cube_map
 from tests.headmodel.maps import (
     MapEmbedder,
@@ -235,14 +238,19 @@ def test_one_view_without_a_unit_has_no_size():
         fit_views(maps, cameras[:1], model)
 
 
+def _skin(model):
+    """Faces that have places in the cube, and those of all vertices."""
+    topology = model.topology
+    known = np.isfinite(topology.coords).all(axis=1)
+    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    return topology.faces[known[topology.faces].all(axis=1)], coords
+
+
 def test_a_reconstruction_puts_biased_maps_right():
     model = small_ict(1500)
     maps, cameras, truth = several(model)
     biased = [replace(m, coords=m.coords + np.float32([0.0, 0.01, 0.0])) for m in maps]
-    topology = model.topology
-    known = np.isfinite(topology.coords).all(axis=1)
-    skin = topology.faces[known[topology.faces].all(axis=1)]
-    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    skin, coords = _skin(model)
     mesh = SurfaceMesh(truth, coords, np.ones(len(truth)), skin)
     scan = Reconstruction(mesh, model, SurfaceOptions(sigma_mm=0.1, reach_mm=2.0))
     how = replace(FitOptions(), normals=0.0, expression_sd=1.0)
@@ -255,6 +263,31 @@ def test_a_reconstruction_puts_biased_maps_right():
 
     assert to_surface(alone) > 1.0
     assert to_surface(both) < 0.4
+
+
+def test_hair_is_told_from_skin_by_where_it_lies_in_the_cube():
+    """A surface 6 mm off the mean head's brow: hair if its coordinates say so, else a large head."""
+    model = small_ict(1500)
+    state = start_state(model, place(model))
+    skin, coords = _skin(model)
+    points = state.world_from_model.points(model.vertices(model.neutral()))
+    outwards = vertex_normals(points.astype(np.float32), skin).astype(np.float64)
+    brow = (coords[:, 1] > 0.62) & (coords[:, 2] > 0.6)
+    lifted = points + np.where(brow[:, None], 0.006 * outwards, 0.0)
+    canonical = vertex_normals(coords.astype(np.float32), skin).astype(np.float64)
+    as_hair = coords + np.where(brow[:, None], 6.0 / CUBE_MM * canonical, 0.0)
+    counts = []
+    for said in (coords, as_hair):
+        mesh = SurfaceMesh(lifted, said, np.ones(len(lifted)), skin)
+        pairs = Reconstruction(mesh, model).pair(state, 16.0, 1000.0)
+        at = np.nan_to_num(pairs.places.points(model.neutral()))
+        above = at[:, 1] > np.quantile(model.vertices(model.neutral())[brow, 1], 0.3)
+        front = at[:, 2] > np.quantile(model.vertices(model.neutral())[brow, 2], 0.3)
+        counts.append((int((above & front).sum()), len(pairs.weight)))
+    # At the lifted part's rim the coordinates are lifted halfway.
+    assert counts[0][0] > 20
+    assert counts[1][0] <= 0.1 * counts[0][0]
+    assert counts[1][1] > 0.5 * counts[0][1]
 
 
 def video(model, n=5):
