@@ -266,7 +266,7 @@ def test_a_reconstruction_puts_biased_maps_right():
 
 
 def test_hair_is_told_from_skin_by_where_it_lies_in_the_cube():
-    """A surface 6 mm off the mean head's brow: hair if its coordinates say so, else a large head."""
+    """A surface 6 mm off the mean brow: hair if its coordinates say so, else a large head."""
     model = small_ict(1500)
     state = start_state(model, place(model))
     skin, coords = _skin(model)
