@@ -40,11 +40,14 @@ class CacheOptions:
         start: first stage that is computed anew; None where what has not changed is taken over.
         keep: what stays once a run has ended well: ``some`` is what another mesh, refinement or
             matching starts from; ``all`` also what that was made of, ``none`` nothing.
+        is_used: whether results of stages are written and taken over at all; without, a run that
+            ended early starts anew.
     """
 
     force: bool = False
     start: str | None = None
     keep: Literal["none", "some", "all"] = "some"
+    is_used: bool = True
 
 
 class Store:

@@ -102,8 +102,8 @@ def _run(
     claim_for(output, capture, inputs, options.cache.force)
     clear_unfinished(output, RESULTS)
     # The answers of an embedder that does not say what they hang on are of no use to another run.
-    skipped = None if None in told.values() else _skipped(options.cache)
-    store = Store(output / STAGES_FOLDER, KINDS, skipped)
+    keeps = options.cache.is_used and None not in told.values()
+    store = Store(output / STAGES_FOLDER, KINDS, _skipped(options.cache) if keeps else None)
     if embedder is not None and not embedder.wants_distorted:
         embedder = RememberingEmbedder(embedder, store, picture_keys(capture, hashes, told))
     run = Run(report, output, store, progress, until, capture.unit)
@@ -113,7 +113,9 @@ def _run(
     record = _record(capture, embedder, options, until, report)
     record |= {"embedder_identity": _in_short(told), "inputs": inputs}
     write_json(output / "run.json", record)
-    store.clean(options.cache.keep)
+    # Where earlier results stay for want of new ones, so does what they were made of.
+    if report.files or options.cache.keep == "none":
+        store.clean(options.cache.keep)
 
 
 def _stages(

@@ -199,7 +199,10 @@ class Run:
         written = {path.name for path in self.report.files}
         if written:
             absent = [name for name in _OWN if name not in written]
-            self._remove([*absent, *(_TEXTURED if "mesh.ply" in absent else ())])
+            stale = [*absent, *(_TEXTURED if "mesh.ply" in absent else ())]
+            # A report shows them, and tells of them.
+            if any((self.output / name).exists() for name in stale):
+                self._remove([*stale, "report.html"])
         for stage, (taken, asked) in self.store.counts.items():
             if taken:
                 self.report.cached[stage] = "all" if taken == asked else f"{taken} of {asked}"

@@ -52,8 +52,7 @@ class Pattern:
     """File names with ``{camera}`` and ``{frame}``, the latter with a format as ``{frame:06d}``.
 
     Attributes:
-        text: the pattern.
-        fields: which of the two it has.
+        text: the pattern from the root on: workers may have another working directory.
     """
 
     def __init__(self, text: str, fields: Sequence[str] = _FIELDS) -> None:
@@ -62,15 +61,16 @@ class Pattern:
         Raises:
             ValueError: if it has others, or not those.
         """
+        folder = Path.cwd().as_posix().replace("{", "{{").replace("}", "}}")
+        self.text = Path(folder, text).as_posix()
         try:
-            self._parts = list(string.Formatter().parse(text))
+            self._parts = list(string.Formatter().parse(self.text))
             names = {name for _, name, _, _ in self._parts if name is not None}
-            text.format(camera="", frame=0)
+            self.text.format(camera="", frame=0)
         except (ValueError, LookupError, AttributeError) as error:
             raise ValueError(f"{text}: not a pattern ({error}); {_example(fields)}") from None
         if names != set(fields):
             raise ValueError(f"{text}: {_example(fields)}")
-        self.text, self.fields = text, tuple(fields)
 
     def path(self, camera: str, frame: int) -> Path:
         """The file of a camera and a frame."""
@@ -269,6 +269,7 @@ def find_in_list(path: Path, wanted: str | None = None) -> Found:
 
     Raises:
         CaptureError: if the file cannot be read or names nothing.
+        ValueError: if none of the wanted ones is in it.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -278,14 +279,14 @@ def find_in_list(path: Path, wanted: str | None = None) -> Found:
     if not folders:
         raise CaptureError(path, "names no captures", "write the folder of one on every line")
     chosen = [k for k in select(range(len(folders)), wanted) if k < len(folders)]
+    if not chosen:
+        raise ValueError(f"--frames {wanted}: {path} names {len(folders)} captures, from 0")
     return Found(tuple(Frame(number, capture=folders[number]) for number in chosen))
 
 
 def with_cube_maps(frames: Sequence[Frame], maps: Pattern) -> tuple[Frame, ...]:
     """The frames with the folders of their precomputed cube maps, a pattern with ``{frame}``."""
-    return tuple(
-        replace(frame, cube_maps=maps.path("", frame.number).absolute()) for frame in frames
-    )
+    return tuple(replace(frame, cube_maps=maps.path("", frame.number)) for frame in frames)
 
 
 def _glob(text: str, wildcards: str) -> list[Path]:

@@ -17,8 +17,6 @@ from mvs.batch.rig import Rig
 from mvs.pipeline import PipelineOptions
 from mvs.record import hash_inputs, write_json
 
-# What changes no byte of the results.
-_HARMLESS = ("threads",)
 _LEAST_VIEWS = 2
 
 
@@ -85,8 +83,8 @@ class Job:
     def settings(self) -> str:
         """Hash of everything but the pictures that decides about a frame's bytes."""
         pipeline = dataclasses.asdict(self.pipeline)
-        for name in _HARMLESS:
-            del pipeline["embed"][name]
+        # These change no byte.
+        del pipeline["embed"]["threads"], pipeline["cache"]
         choice = [self.embedder.name, self.embedder.weights_hash, self.embedder.device]
         cameras = None if self.rig is None else self.rig.digest
         words = [

@@ -14,7 +14,7 @@ from calib.files import replacing
 from mvs.batch.work import REGISTERED
 from mvs.canonical.scan import mesh_normals
 from mvs.canonical.template import load_template
-from mvs.stages.model import METRES, find_up
+from mvs.stages.model import METRES, Model, find_up, placement
 from mvs.stages.ply import read_properties, write_properties
 from mvs.stages.usd_sequence import MovingMesh
 from mvs.types import DoubleArray, FloatArray, IntArray, PointCloud
@@ -132,20 +132,27 @@ def write_plys(folder: Path, sequence: Sequence) -> list[Path]:
 
 
 def moving_mesh(sequence: Sequence, output: Path, fps: float) -> MovingMesh:
-    """What USD is written from; unit as the batch's, places in the texture as the template's."""
-    up = find_up(_first_cloud(sequence))
+    """What USD is written from; unit as the batch's, places in the texture as the template's.
+
+    USD knows y and z as up: a head that is upright along another axis is turned to y.
+    """
+    cloud = _first_cloud(sequence)
+    up, points = find_up(cloud), sequence.points
+    if up not in ("y", "z", None):
+        turn = placement(Model(cloud, sequence.faces, up=up), "y", None).rotation
+        points = points @ turn.T
     template = load_template()
     is_ours = np.array_equal(template.faces, sequence.faces)
     return MovingMesh(
         sequence.numbers,
-        sequence.points,
+        points,
         sequence.faces,
         sequence.coords,
         template.atlas if is_ours else None,
         template.atlas_faces if is_ours else None,
         fps,
         _unit(output),
-        up if up in ("y", "z") else "y",
+        "z" if up == "z" else "y",
     )
 
 

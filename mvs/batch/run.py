@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from calib.capture import CaptureError
 from mvs.batch.clusters import ClusterOptions, open_engine
 from mvs.batch.engines import Engine, SchedulerLostError
 from mvs.batch.frames import Frame
-from mvs.batch.jobs import Job, is_done, known_failure, note_failure
+from mvs.batch.jobs import Job, is_done, known_failure, note_failure, read_manifest
 from mvs.batch.work import RUN, Outcome, work
+from mvs.folder import claimed
 from mvs.record import library_versions, prepare_output, write_json
 
 SUMMARY = "batch.json"
@@ -81,11 +78,11 @@ def run_batch(
         What became of every frame; also in ``batch.json``.
 
     Raises:
-        CaptureError: if the output cannot be written, or another batch is at work there.
+        CaptureError: if the output cannot be written, or another run is at work there.
         ValueError: if the workers cannot be had.
     """
     prepare_output(job.output)
-    with _only_one(job.output):
+    with claimed(job.output):
         _sweep(job.output)
         batch = Batch(n_frames=len(frames))
         recorder = _Recorder(job, batch, progress or (lambda _: None))
@@ -155,12 +152,14 @@ def _known(job: Job, frame: Frame, retry: bool) -> Outcome | None:
 
 def _earlier(job: Job, frame: Frame) -> Outcome:
     """The outcome of a frame that is done already, as its own record has it."""
+    manifest = read_manifest(job.folder(frame)) or {}
+    warnings = tuple(manifest.get("warnings", ()))
     try:
         record = json.loads((job.folder(frame) / RUN).read_text(encoding="utf-8"))
         seconds, cpu = (sum(record[key].values()) for key in ("seconds", "cpu_seconds"))
-        peak, warnings = float(record["peak_memory_mb"]), tuple(record["warnings"])
+        peak = float(record["peak_memory_mb"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return Outcome(frame.name, "kept")
+        return Outcome(frame.name, "kept", warnings=warnings)
     return Outcome(frame.name, "kept", "", seconds, cpu, 0.0, peak, "", warnings)
 
 
@@ -183,23 +182,6 @@ def _document(job: Job, batch: Batch) -> dict[str, Any]:
             name: dataclasses.asdict(batch.outcomes[name]) for name in sorted(batch.outcomes)
         },
     }
-
-
-@contextmanager
-def _only_one(output: Path) -> Iterator[None]:
-    """Nobody else runs a batch into this folder meanwhile; a lock of a dead process is none."""
-    with (output / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            reason = f"another mvs batch is at work here ({who})"
-            raise CaptureError(output, reason, "wait for it, or choose another --output") from None
-        file.truncate(0)
-        file.write(f"{socket.gethostname()}, process {os.getpid()}")
-        file.flush()
-        yield
 
 
 def _sweep(output: Path) -> None:

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mvs.batch.jobs import (
     note_failure,
     read_manifest,
 )
+from mvs.cache import CacheOptions
 from mvs.errors import ReconstructionError
 from mvs.kernels.threads import use_threads
 from mvs.pipeline import reconstruct
@@ -142,11 +143,13 @@ def _reconstruct(
     job: Job, frame: Frame, capture: Capture, lost: dict[str, str], folder: Path
 ) -> tuple[Report, tuple[str, ...]]:
     """The report and all warnings; images whose picture or mask cannot be read become lost."""
+    # The folder goes with whoever dies: nobody would ever take up the stages' results.
+    options = replace(job.pipeline, cache=CacheOptions(is_used=False))
     while True:
         warnings = [*_missing(job, frame), *lost.values()]
         try:
             _check_views(job, capture, warnings)
-            report = reconstruct(capture, _embedder(job, frame), folder, job.pipeline)
+            report = reconstruct(capture, _embedder(job, frame), folder, options)
             return report, (*warnings, *report.warnings)
         except CaptureError as error:
             _lose(frame, error, lost)

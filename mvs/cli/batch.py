@@ -103,7 +103,7 @@ def run(options: Options) -> int:
         if options.captures is None:
             rig, found = _find(options, progress)
         else:
-            found = find_in_list(options.captures, options.frames)
+            found = find_in_list(options.captures.absolute(), options.frames)
         if options.cube_maps is not None:
             maps = Pattern(str(options.cube_maps), ("frame",))
             found = replace(found, frames=with_cube_maps(found.frames, maps))
@@ -159,12 +159,15 @@ def _check(options: Options) -> None:
         raise ValueError("--cube-maps are for --embedder precomputed")
     if options.embedder == "none" and (options.register or options.quality == "draft"):
         raise ValueError("--embedder none has no --register and no --quality draft")
+    if options.embedder == "none" and options.weights is not None:
+        raise ValueError("--embedder none uses no --weights: leave them out")
 
 
 def _find(options: Options, progress: Any) -> tuple[Rig, Found]:
     """The cameras and the frames."""
     from mvs.batch.rig import read_rig
     from mvs.batch.videos import decode_videos
+    from mvs.folder import claimed
     from mvs.record import prepare_output
 
     rig = read_rig(options.calibration or Path(), options.format)
@@ -173,7 +176,8 @@ def _find(options: Options, progress: Any) -> tuple[Rig, Found]:
         prepare_output(options.output)
         folder = options.output.absolute() / "pictures"
         videos = Pattern(options.videos, ("camera",))
-        images = decode_videos(videos, folder, options.frames, options.threads, progress)
+        with claimed(options.output):
+            images = decode_videos(videos, folder, options.frames, options.threads, progress)
         return rig, find_by_pattern(rig, images, masks, options.frames)
     if Path(str(options.images)).is_dir():
         if masks is not None:
@@ -181,8 +185,7 @@ def _find(options: Options, progress: Any) -> tuple[Rig, Found]:
                 "--masks: those of folders of frames lie in their masks/; leave it out"
             )
         return rig, find_by_folder(rig, Path(str(options.images)).absolute(), options.frames)
-    images = Pattern(str(Path(str(options.images)).absolute()))
-    return rig, find_by_pattern(rig, images, masks, options.frames)
+    return rig, find_by_pattern(rig, Pattern(str(options.images)), masks, options.frames)
 
 
 def _choice(options: Options) -> EmbedderChoice:

@@ -34,6 +34,8 @@ def run(options: Options) -> None:
     from mvs.cli.show import table
     from mvs.record import write_json
 
+    if not options.workers:
+        raise ValueError("--workers needs a number, or several")
     measured = read_measured(options.result)
     plans = [simulate(measured, workers, options) for workers in options.workers]
     if options.json is not None:

@@ -51,11 +51,6 @@ class Option:
         """What it takes, where that is a short list."""
         return tuple(dict.fromkeys(_choices(self.hint)))
 
-    @property
-    def is_path(self) -> bool:
-        """Whether it takes a file or a folder."""
-        return any(kind is Path for kind in _leaves(self.hint))
-
 
 def list_options(options: Any) -> list[Option]:
     """The options of a command.

@@ -12,6 +12,7 @@ from mvs.cli.source import SourceOptions
 from mvs.cli.stages import StageOptions, preset_of
 
 if TYPE_CHECKING:
+    from calib.capture import Capture
     from mvs.pipeline import PipelineOptions
     from mvs.record import Report
 
@@ -63,8 +64,6 @@ def run(options: Options) -> None:
     from mvs.folder import claimed
     from mvs.pipeline import reconstruct
     from mvs.record import prepare_output
-    from mvs.stages.textured import texture_capture
-    from mvs.viewer.report import write_report
 
     if options.texture and options.until != "mesh":
         raise ValueError("--texture colours the mesh: leave out --until")
@@ -81,20 +80,29 @@ def run(options: Options) -> None:
         report = reconstruct(
             capture, embedder, options.output, options.pipeline(), options.until, progress
         )
-    textured: tuple[str, ...] = ()
-    if options.texture:
+    if options.texture or options.report:
         with claimed(options.output):
-            done = texture_capture(capture, options.output, options.output)
-        report.warnings.extend(done.warnings)
-        report.files.extend(done.files)
-        textured = done.warnings
-    if options.report:
-        report.files.append(write_report(capture, options.output, textured))
+            _finish(options, capture, report)
     counted = ("seconds", "cpu_seconds", "stage_peak_mb", "peak_mb", "counts")
     deliver({name: getattr(report, name) for name in counted})
     if not options.quiet:
         warn(report.warnings)
         _print(report, options.verbose)
+
+
+def _finish(options: Options, capture: Capture, report: Report) -> None:
+    """What is made of the results, into their folder, which no other run may have meanwhile."""
+    from mvs.stages.textured import texture_capture
+    from mvs.viewer.report import write_report
+
+    warnings: tuple[str, ...] = ()
+    if options.texture:
+        done = texture_capture(capture, options.output, options.output)
+        report.files.extend(done.files)
+        warnings = done.warnings
+    if options.report:
+        report.files.append(write_report(capture, options.output, warnings))
+    report.warnings.extend(warnings)
 
 
 def _print(report: Report, verbose: bool) -> None:

@@ -33,11 +33,16 @@ class Options:
 def run(options: Options) -> None:
     """Run the command."""
     from calib.formats import read_capture
+    from mvs.folder import claimed
     from mvs.viewer.report import remake_report
+    from mvs.viewer.report_run import read_record
 
-    path = remake_report(
-        options.output,
-        lambda capture: read_capture(capture, options.images, options.masks, options.format),
-        options.capture,
-    )
+    # Says what is wrong with a folder before one is made in it.
+    read_record(options.output)
+    with claimed(options.output):
+        path = remake_report(
+            options.output,
+            lambda capture: read_capture(capture, options.images, options.masks, options.format),
+            options.capture,
+        )
     print(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -43,13 +44,15 @@ def run(options: Options) -> None:
     """Run the command.
 
     Raises:
-        CaptureError: if the capture or the mesh cannot be read, or the output not be written.
+        CaptureError: if the capture or the mesh cannot be read, or the output not be written, as
+            when a run is at work there.
         ValueError: if an option is out of range or no view sees the mesh.
         ReconstructionError: if the mesh cannot be laid flat.
     """
     from calib.formats import read_capture
     from mvs.cli.show import counter, progress_bars, warn
     from mvs.cli.source import set_threads
+    from mvs.folder import claimed
     from mvs.record import prepare_output
     from mvs.stages.textured import texture_capture
 
@@ -57,7 +60,9 @@ def run(options: Options) -> None:
     capture = read_capture(options.capture, options.images, options.masks, options.format)
     prepare_output(options.output)
     how = options.texture
-    with progress_bars(options.quiet) as progress:
+    is_run = (options.output / "run.json").is_file()
+    claim = claimed(options.output) if is_run else contextlib.nullcontext()
+    with claim, progress_bars(options.quiet) as progress:
         step = counter(progress, "texture", len(capture.views) + 1)
         done = texture_capture(capture, options.mesh, options.output, how, step)
     if not options.quiet:

@@ -32,6 +32,8 @@ class SurfaceOptions:
         gate_mm: places farther from the model than this are not compared, at first; it shrinks as
             ``FitOptions.bound`` does.
         cube_gate: nor are those whose cube coordinates differ by more.
+        hair_gate: nor are those that lie farther than this outside of the model's skin in the
+            cube: the coordinates of hair do.
     """
 
     places: int = 2000
@@ -39,11 +41,12 @@ class SurfaceOptions:
     reach_mm: float = 6.0
     gate_mm: float = 16.0
     cube_gate: float = 0.04
+    hair_gate: float = 0.005
 
     def __post_init__(self) -> None:
         if self.places < 1:
             raise ValueError(f"places must be at least 1, got {self.places}")
-        if not min(self.sigma_mm, self.reach_mm, self.gate_mm, self.cube_gate) > 0:
+        if not min(self.sigma_mm, self.reach_mm, self.gate_mm, self.cube_gate, self.hair_gate) > 0:
             raise ValueError(f"sigma, reach and gates must be positive, got {self}")
 
 
@@ -77,7 +80,7 @@ class Reconstruction:
         self._surface = Surface(mesh.points, mesh.faces)
         normals = vertex_normals(mesh.points.astype(np.float32), mesh.faces)
         self._normals = normals.astype(np.float64)
-        self._places, self._coords, self._area = _sample(model, self.options.places)
+        self._places, self._coords, self._outwards, self._area = _sample(model, self.options.places)
 
     def __len__(self) -> int:
         """Places of the model that are compared with it."""
@@ -100,7 +103,9 @@ class Reconstruction:
         own = self._places.normals(state.shape)[0] @ state.world_from_model.rotation.T
         good = (own * normals).sum(axis=1) > _SAME_SIDE
         good &= np.linalg.norm(nearest - points, axis=1) * unit_mm <= gate_mm
-        good &= np.linalg.norm(coords - self._coords, axis=1) <= self.options.cube_gate
+        away = coords - self._coords
+        good &= np.linalg.norm(away, axis=1) <= self.options.cube_gate
+        good &= (away * self._outwards).sum(axis=1) <= self.options.hair_gate
         good &= ~self._surface.at_border(face, shares)
         per_mm2 = (state.world_from_model.scale * unit_mm) ** 2
         weight = np.minimum(self._area[good] * per_mm2 / self.options.reach_mm**2, 1.0)
@@ -108,8 +113,8 @@ class Reconstruction:
         return Pairs(self._places.rows(good), nearest[good], normals[good], weight, sure)
 
 
-def _sample(model: HeadModel, n: int) -> tuple[Places, DoubleArray, DoubleArray]:
-    """Middles of the model's faces on skin, their cube coordinates, and the area each stands for.
+def _sample(model: HeadModel, n: int) -> tuple[Places, DoubleArray, DoubleArray, DoubleArray]:
+    """Middles of the model's faces on skin, their cube coordinates, outward directions and areas.
 
     Faces are chosen evenly by area, always the same.
     """
@@ -131,4 +136,8 @@ def _sample(model: HeadModel, n: int) -> tuple[Places, DoubleArray, DoubleArray]
     steps = (np.arange(n) + 0.5) / n * ends[-1]
     chosen, count = np.unique(np.searchsorted(ends, steps), return_counts=True)
     shares = np.full((len(chosen), 3), 1 / 3)
-    return Places(model, faces[chosen], shares), middle[kept][chosen], count * ends[-1] / n
+    a, b, c = coords[faces[chosen]].transpose(1, 0, 2)
+    outwards = np.cross(b - a, c - a)
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12)
+    places = Places(model, faces[chosen], shares)
+    return places, middle[kept][chosen], outwards, count * ends[-1] / n

@@ -143,7 +143,7 @@ def read_model(source: Path) -> Model:
         raise CaptureError(
             path.with_suffix(".npz"), "is of another mesh", "run mvs texture again, or remove it"
         )
-    return Model(vertices, faces, texture, unit or _noted_unit(path.parent))
+    return Model(vertices, faces, texture, unit or noted_unit(path.parent))
 
 
 def _find(source: Path) -> Path:
@@ -171,9 +171,9 @@ def _read_texture(path: Path) -> tuple[Texture | None, Unit | None]:
     return Texture(uv, uv_faces, read_picture(picture)[0], bumps), known_unit(unit)
 
 
-def _noted_unit(folder: Path) -> Unit | None:
-    """The unit that ``run.json`` notes."""
+def noted_unit(folder: Path) -> Unit | None:
+    """The unit that a run's ``run.json`` notes; None where there is none that can be read."""
     try:
-        return known_unit(json.loads((folder / "run.json").read_text()).get("unit"))
+        return known_unit(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("unit"))
     except (OSError, ValueError, AttributeError):
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.files import note_file
 from mvs.stages.model import METRES
 from mvs.types import DoubleArray, FloatArray, IntArray
 
@@ -87,3 +88,4 @@ def write_usd_sequence(path: Path, mesh: MovingMesh) -> None:
         stage.GetRootLayer().Save()
         inner.chmod(0o644)
         inner.replace(path)
+    note_file(path)

@@ -12,8 +12,8 @@ from typing import Any
 from calib.capture import Capture
 from mvs.pipeline import PRESETS
 
-# The command line has no options of this stage.
-_HIDDEN = "embed"
+# Not of the command line, or nothing that changes results.
+_HIDDEN = ("embed", "cache")
 
 
 def command_of(capture: Capture, folder: Path, record: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def _differences(preset: Mapping[str, Any], options: Mapping[str, Any]) -> list[
     words: list[str] = []
     for stage, default in json.loads(json.dumps(preset)).items():
         found = options.get(stage, default)
-        if stage == _HIDDEN or found == default:
+        if stage in _HIDDEN or found == default:
             continue
         if not isinstance(found, dict) or not isinstance(default, dict):
             return None

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.camera import Camera
+from mvs.stages.model import rotation_from_cube
 from mvs.types import DoubleArray, IntArray, Mesh, PointCloud
 
 # Corners are numbered by 16 bits.
 MAX_VERTICES = 65_535
-_MIN_SPREAD = 1e-3
 _N_TRIES = 12
 
 
@@ -41,20 +41,13 @@ class Frame:
 
 
 def find_frame(cloud: PointCloud, cameras: Sequence[Camera]) -> Frame:
-    """The frame of a head: by its cube coordinates, else by how the cameras are held.
-
-    Source:
-        Umeyama (1991), the rotation between two sets of points.
-    """
+    """The frame of a head: by its cube coordinates, else by how the cameras are held."""
     low, high = np.quantile(cloud.points, [0.01, 0.99], axis=0)
     center = (low + high) / 2
     radius = float(np.quantile(np.linalg.norm(cloud.points - center, axis=1), 0.995)) or 1.0
-    coords = cloud.coords.astype(np.float64)
-    coords = coords - coords.mean(axis=0)
-    if np.isfinite(coords).all() and coords.std(axis=0).min() > _MIN_SPREAD:
-        u, _, vt = np.linalg.svd(coords.T @ (cloud.points - cloud.points.mean(axis=0)))
-        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-        return Frame(np.asarray(rotation), center, radius, True)
+    head = rotation_from_cube(cloud)
+    if head is not None:
+        return Frame(head.T, center, radius, True)
     return Frame(_from_cameras(cameras, center), center, radius, False)
 
 

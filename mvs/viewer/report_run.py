@@ -58,6 +58,12 @@ class FinishedRun:
         found = self.record.get("notes", {})
         return found if isinstance(found, dict) else {}
 
+    @property
+    def cached(self) -> Mapping[str, str]:
+        """Stages that came from a run before this one: ``all``, or how many of their parts."""
+        found = self.record.get("cached", {})
+        return found if isinstance(found, dict) else {}
+
     def of_views(self, name: str) -> list[Any]:
         """A note that has one value per view, in the order of their names; None each without."""
         n, found = len(self.record["inputs"]), self.notes.get(name)

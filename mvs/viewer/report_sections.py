@@ -80,7 +80,14 @@ def _summary(material: Material) -> str:
     if material.coverage is not None:
         face = material.coverage.parts[0]
         parts.append(f"{face.by_two:.0%} of the face seen by two views or more")
-    return ", ".join(parts) + f"; {_duration(sum(record['seconds'].values()))}."
+    return f"{', '.join(parts)}; {_time_taken(material)}."
+
+
+def _time_taken(material: Material) -> str:
+    seconds, cached = material.run.record["seconds"], material.run.cached
+    if seconds and all(cached.get(stage) == "all" for stage in seconds):
+        return "all of it from an earlier run"
+    return _duration(sum(seconds.values()))
 
 
 def _duration(seconds: float) -> str:
@@ -295,7 +302,7 @@ def time_section(material: Material) -> str:
     most = max([*seconds.values(), *cpu.values(), 1e-9])
     rows = [
         (
-            html.text(stage),
+            html.text(stage + _source(material.run.cached.get(stage))),
             f"{wall:.1f} s{html.bar(wall / most)}",
             f"{cpu.get(stage, 0):.1f} s{html.bar(cpu.get(stage, 0) / most)}",
             f"{peak.get(stage, 0):,.0f} MB",
@@ -315,6 +322,13 @@ def time_section(material: Material) -> str:
     return html.section(
         "stages", "Stages", f'<div class="columns"><div>{stages}</div><div>{made}</div></div>'
     )
+
+
+def _source(cached: str | None) -> str:
+    """What is said of a stage that came from an earlier run, all of it or some parts."""
+    if not cached:
+        return ""
+    return f" ({'' if cached == 'all' else f'{cached} '}from an earlier run)"
 
 
 def details_section(material: Material) -> str:

@@ -16,7 +16,7 @@ from calib.formats import has_cameras, read_capture
 from mvs.kernels.raster import vertex_normals
 from mvs.stages.model import Model, Texture, Unit, known_unit
 from mvs.stages.ply import read_properties
-from mvs.stages.textured import TEXTURED, read_model
+from mvs.stages.textured import TEXTURED, noted_unit, read_model
 from mvs.types import BoolArray, IntArray, PointCloud
 
 # Files of a run by the shape they hold, and what can be looked at elsewhere.
@@ -116,7 +116,7 @@ def load_subject(path: Path, capture: Path | None = None) -> Subject:
     else:
         # A GLB's frame is not the capture's.
         seen = _noted_capture(folder, warnings) if "glb" not in _kinds(files) else None
-    unit = known_unit(seen.unit if seen else None) or _noted_unit(folder)
+    unit = known_unit(seen.unit if seen else None) or noted_unit(folder)
     return Subject(path.resolve().name, shapes, seen, unit, tuple(warnings))
 
 
@@ -161,13 +161,6 @@ def _noted_capture(folder: Path, warnings: list[str]) -> Capture | None:
         return read_capture(noted)
     except (CaptureError, ValueError) as error:
         warnings.append(f"no cameras are shown: {error}; say where the capture is by --capture")
-        return None
-
-
-def _noted_unit(folder: Path) -> Unit | None:
-    try:
-        return known_unit(json.loads((folder / "run.json").read_text()).get("unit"))
-    except (OSError, ValueError, AttributeError):
         return None
 
 

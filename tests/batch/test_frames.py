@@ -55,6 +55,29 @@ def test_what_names_no_frames_is_refused(wanted):
         select([0, 1], wanted)
 
 
+@pytest.mark.parametrize("start", ["", "./", "inside/../", "x/..//./"])
+def test_a_pattern_counts_from_the_working_directory_of_now(tmp_path, monkeypatch, start):
+    folder = tmp_path / "{braces}"
+    touch(folder, "s/a/1.jpg", "x/nothing")
+    touch(folder, "inside/nothing")
+    monkeypatch.chdir(folder)
+    pattern = Pattern(f"{start}s/{{camera}}/{{frame}}.jpg")
+    monkeypatch.chdir(tmp_path)
+    ((key, path),) = pattern.find().items()
+    assert key == ("a", 1)
+    assert path.is_absolute()
+    assert path.samefile(folder / "s/a/1.jpg")
+    assert pattern.path("a", 1) == path
+
+
+def test_a_list_without_the_wanted_captures_is_refused(tmp_path):
+    touch(tmp_path, "first/x", "second/x")
+    (tmp_path / "list.txt").write_text("first\nsecond\n")
+    assert [f.number for f in find_in_list(tmp_path / "list.txt", "1:9").frames] == [1]
+    with pytest.raises(ValueError, match=r"--frames 2:9: .*list.txt names 2 captures, from 0"):
+        find_in_list(tmp_path / "list.txt", "2:9")
+
+
 def test_a_pattern_finds_cameras_and_frames(tmp_path):
     touch(tmp_path, "s/a/000001.jpg", "s/a/000002.jpg", "s/b/000001.jpg", "s/b/x.jpg", "s/c.jpg")
     touch(tmp_path, "s/a/01.jpg")  # not six digits

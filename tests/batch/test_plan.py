@@ -57,6 +57,13 @@ def test_deaths_cost_what_was_being_done():
         simulate(FRAME, 4, changed(deaths_per_hour=36000.0))
 
 
+def test_a_plan_without_workers_is_refused(tmp_path, capfd):
+    from mvs.cli.main import run
+
+    assert run(["batch", "plan", str(tmp_path), "--workers"]) == 2
+    assert capfd.readouterr().err == "mvs: --workers needs a number, or several\n"
+
+
 def test_what_is_measured_comes_from_a_batch(tmp_path):
     with pytest.raises(CaptureError, match="mvs batch"):
         read_measured(tmp_path)

@@ -1,6 +1,7 @@
 """Registered frames as one moving mesh: read, smoothed, written."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,28 @@ def test_a_ply_a_frame(result):
     np.testing.assert_allclose(vertex["x"], sequence.points[1, :, 0])
     np.testing.assert_array_equal(faces, sequence.faces)
     assert moving_mesh(sequence, result, 24.0).up == "y"
+
+
+@pytest.mark.parametrize(
+    ("turn", "up", "is_kept"),
+    [
+        (np.eye(3), "y", True),
+        (np.eye(3)[[2, 0, 1]], "z", True),
+        # COLMAP's frames are upside down as often as not.
+        (np.diag([1.0, -1.0, -1.0]), "y", False),
+        (np.eye(3)[[1, 2, 0]], "y", False),
+    ],
+)
+def test_a_head_stands_upright_in_usd(result, turn, up, is_kept):
+    sequence, _ = read_sequence(result)
+    turned = replace(sequence, points=sequence.points @ turn.T)
+    found = moving_mesh(turned, result, 24.0)
+    assert found.up == up
+    heights = found.points[..., "xyz".index(up)]
+    np.testing.assert_allclose(heights, sequence.points[..., 1], atol=1e-12)
+    assert np.array_equal(found.points, turned.points) == is_kept
+    lengths = [np.linalg.norm(np.diff(p, axis=1), axis=2) for p in (found.points, turned.points)]
+    np.testing.assert_allclose(*lengths, atol=1e-12)
 
 
 def test_what_cannot_be_exported_is_one_line(result, tmp_path, capfd):

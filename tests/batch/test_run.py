@@ -1,6 +1,5 @@
 """A whole batch: the same bytes whoever works, and whoever is killed meanwhile."""
 
-import fcntl
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ import pytest
 from mvs.batch.clusters import ClusterOptions
 from mvs.batch.run import run_batch
 from mvs.cli.main import run
+from mvs.folder import claimed
 from tests.batch.sequences import arguments, results, write_sequence
 from tests.batch.test_work import job_of
 
@@ -95,11 +95,33 @@ def test_failures_are_listed_and_tried_again_when_asked(serial, tmp_path, capfd)
 
 
 def test_two_batches_do_not_share_an_output(serial, tmp_path, capfd):
-    (tmp_path / "out").mkdir()
-    with (tmp_path / "out" / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert run(arguments(serial, tmp_path / "out")) == 2
-    assert "another mvs batch is at work here" in capfd.readouterr().err
+    output = tmp_path / "out"
+    output.mkdir()
+    videos = ["--videos", str(tmp_path / "{camera}.mp4"), "--embedder", "none"]
+    with claimed(output):
+        assert run(arguments(serial, output)) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+        # Nor do they decode into the same pictures.
+        assert run(["batch", str(serial / "rig"), "--output", str(output), *videos]) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+    assert [path.name for path in output.iterdir()] == [".stages"]
+
+
+def test_weights_of_no_embedder_are_refused(serial, tmp_path, capfd):
+    words = ["batch", str(serial / "rig"), "--output", str(tmp_path / "out")]
+    words += ["--images", str(serial / "shot/{camera}/{frame:06d}.png")]
+    assert run([*words, "--embedder", "none", "--weights", "w.safetensors"]) == 2
+    assert "--embedder none uses no --weights" in capfd.readouterr().err
+
+
+def test_what_is_done_is_warned_of_again(tmp_path):
+    write_sequence(tmp_path, 1)
+    job, frames = job_of(tmp_path)
+    frames[0].pictures["view_00.png"].unlink()
+    first, second = [run_batch(job, frames, ClusterOptions()).outcomes["000000"] for _ in range(2)]
+    assert [first.state, second.state] == ["done", "kept"]
+    assert first.warnings[0] == "1 pictures are missing: view_00.png"
+    assert second.warnings == first.warnings
 
 
 @pytest.mark.parametrize(
@@ -115,6 +137,7 @@ def test_two_batches_do_not_share_an_output(serial, tmp_path, capfd):
         (["--cluster-config", "x.toml"], "for --slurm and --kubernetes"),
         (["--resources", "GPU"], "is not NAME=NUMBER"),
         (["--embedder", "compact"], "--cube-maps are for"),
+        (["--captures", "list.txt"], "give one of --images, --videos and --captures"),
     ],
 )
 def test_bad_options_get_one_line(serial, tmp_path, capfd, more, says):

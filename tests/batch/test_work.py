@@ -10,6 +10,7 @@ from mvs.batch import work as module
 from mvs.batch.frames import Pattern, find_by_pattern, find_in_list, with_cube_maps
 from mvs.batch.jobs import EmbedderChoice, Job, known_failure
 from mvs.batch.rig import read_rig
+from mvs.cache import CacheOptions
 from mvs.pipeline import PRESETS
 from tests.batch.sequences import results, write_sequence
 
@@ -68,6 +69,19 @@ def test_a_frame_is_done_once(sequence):
     assert {k for k in changed if changed[k] != first[k] and k.endswith("mesh.ply")} == {
         "frames/000000/mesh.ply"
     }
+
+
+def test_stages_leave_nothing_for_a_run_that_never_comes(sequence, monkeypatch):
+    from mvs import cache
+
+    job, frames = job_of(sequence)
+    written = []
+    real = cache.replacing
+    monkeypatch.setattr(cache, "replacing", lambda path: written.append(path.name) or real(path))
+    assert states(work(job, frames[:1])) == ["done"]
+    assert written == []
+    kept = dataclasses.replace(job.pipeline, cache=CacheOptions(keep="all"))
+    assert is_done(dataclasses.replace(job, pipeline=kept), frames[:1]) == [True]
 
 
 def test_damaged_results_are_made_again_to_the_same_bytes(sequence):

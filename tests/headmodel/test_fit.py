@@ -8,6 +8,7 @@ import pytest
 
 from calib.camera import Camera
 from calib.scale import umeyama
+from mvs.canonical.cube import CUBE_MM
 from mvs.canonical.mesh_places import SurfaceMesh
 from mvs.canonical.surface import Surface
 from mvs.errors import ReconstructionError
@@ -21,6 +22,7 @@ from mvs.headmodel.solve import SolveOptions, add_normal_equations
 from mvs.headmodel.start import cube_from_model, place_in_view
 from mvs.headmodel.state import columns
 from mvs.headmodel.surface_term import Reconstruction, SurfaceOptions
+from mvs.kernels.raster import vertex_normals
 from mvs.network.crop import empty_cube_map
 from tests.headmodel.maps import (
     MapEmbedder,
@@ -252,14 +254,19 @@ def test_one_view_without_a_unit_has_no_size():
         fit_views(maps, cameras[:1], model)
 
 
+def _skin(model):
+    """Faces that have places in the cube, and those of all vertices."""
+    topology = model.topology
+    known = np.isfinite(topology.coords).all(axis=1)
+    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    return topology.faces[known[topology.faces].all(axis=1)], coords
+
+
 def test_a_reconstruction_puts_biased_maps_right():
     model = small_ict(1500)
     maps, cameras, truth = several(model)
     biased = [replace(m, coords=m.coords + np.float32([0.0, 0.01, 0.0])) for m in maps]
-    topology = model.topology
-    known = np.isfinite(topology.coords).all(axis=1)
-    skin = topology.faces[known[topology.faces].all(axis=1)]
-    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    skin, coords = _skin(model)
     mesh = SurfaceMesh(truth, coords, np.ones(len(truth)), skin)
     scan = Reconstruction(mesh, model, SurfaceOptions(sigma_mm=0.1, reach_mm=2.0))
     how = replace(FitOptions(), normals=0.0, expression_sd=1.0)
@@ -277,10 +284,7 @@ def test_a_reconstruction_puts_biased_maps_right():
 def test_another_head_s_reconstruction_is_told():
     model = small_ict(1500)
     maps, cameras, truth = several(model)
-    skin = model.topology.faces[
-        np.isfinite(model.topology.coords[model.topology.faces]).all((1, 2))
-    ]
-    coords = np.nan_to_num(model.topology.coords.astype(np.float64))
+    skin, coords = _skin(model)
     said = []
     for points in (truth, 1000 * truth):
         scan = Reconstruction(SurfaceMesh(points, coords, np.ones(len(coords)), skin), model)
@@ -301,10 +305,7 @@ def test_a_head_from_behind(model):
 def test_slopes_of_an_unknown_scale():
     model = small_ict(1500)
     shape, at = person(model, 1), place(model, 3.0, 1.1)
-    topology = model.topology
-    known = np.isfinite(topology.coords).all(axis=1)
-    skin = topology.faces[known[topology.faces].all(axis=1)]
-    coords = np.nan_to_num(topology.coords.astype(np.float64))
+    skin, coords = _skin(model)
     mesh = SurfaceMesh(at.points(model.vertices(shape)), coords, np.ones(len(coords)), skin)
     how = SurfaceOptions(gate_mm=100.0, cube_gate=1.0)
     energy = Energy(
@@ -324,6 +325,31 @@ def test_slopes_of_an_unknown_scale():
     ends = [sum(r.energy() for r in energy.rows(state.moved(k * step), False)) for k in (-1, 1)]
     slope = (ends[1] - ends[0]) / 2e-5
     assert 2 * half[columns(model)["scale"]][0] == pytest.approx(slope, rel=1e-5)
+
+
+def test_hair_is_told_from_skin_by_where_it_lies_in_the_cube():
+    """A surface 6 mm off the mean brow: hair if its coordinates say so, else a large head."""
+    model = small_ict(1500)
+    state = start_state(model, place(model))
+    skin, coords = _skin(model)
+    points = state.world_from_model.points(model.vertices(model.neutral()))
+    outwards = vertex_normals(points.astype(np.float32), skin).astype(np.float64)
+    brow = (coords[:, 1] > 0.62) & (coords[:, 2] > 0.6)
+    lifted = points + np.where(brow[:, None], 0.006 * outwards, 0.0)
+    canonical = vertex_normals(coords.astype(np.float32), skin).astype(np.float64)
+    as_hair = coords + np.where(brow[:, None], 6.0 / CUBE_MM * canonical, 0.0)
+    counts = []
+    for said in (coords, as_hair):
+        mesh = SurfaceMesh(lifted, said, np.ones(len(lifted)), skin)
+        pairs = Reconstruction(mesh, model).pair(state, 16.0, 1000.0)
+        at = np.nan_to_num(pairs.places.points(model.neutral()))
+        above = at[:, 1] > np.quantile(model.vertices(model.neutral())[brow, 1], 0.3)
+        front = at[:, 2] > np.quantile(model.vertices(model.neutral())[brow, 2], 0.3)
+        counts.append((int((above & front).sum()), len(pairs.weight)))
+    # At the lifted part's rim the coordinates are lifted halfway.
+    assert counts[0][0] > 20
+    assert counts[1][0] <= 0.1 * counts[0][0]
+    assert counts[1][1] > 0.5 * counts[0][1]
 
 
 def video(model, n=5):

@@ -14,6 +14,7 @@ from calib.capture import CaptureError
 from calib.formats import read_capture
 from calib.write import write_capture
 from mvs.cli import main
+from mvs.folder import claimed
 from mvs.pipeline import PRESETS
 from mvs.viewer.report import remake_report, write_report
 from tests.viewer.ball_run import NAMES, make_capture, make_run
@@ -146,6 +147,28 @@ def test_the_command_is_that_of_the_run(page):
     assert command.endswith("/run --quality fast")
 
 
+def test_the_command_says_nothing_of_what_an_earlier_run_left(tmp_path):
+    """How much was taken over changes no result, and --cache.force is no option."""
+    capture = make_capture(tmp_path / "capture")
+    cache = {"force": True, "start": "fuse", "keep": "all", "is_used": True}
+    options = dataclasses.asdict(PRESETS["fast"]) | {"cache": cache}
+    run = make_run(tmp_path / "run", capture, options=options)
+    page = Page(write_report(capture, run).read_text(encoding="utf-8"))
+    (command,) = [e["text"] for e in page.all("code")]
+    assert command.endswith("/run --quality fast")
+
+
+@pytest.mark.parametrize("refined", ["all", "3 of 7"])
+def test_stages_of_an_earlier_run_are_named(tmp_path, refined):
+    capture = make_capture(tmp_path / "capture")
+    cached = {"embed": "all", "refine": refined}
+    run = make_run(tmp_path / "run", capture, cached=cached)
+    body = Page(write_report(capture, run).read_text(encoding="utf-8")).all("body")[0]["text"]
+    assert "embed (from an earlier run)" in body
+    assert ("; all of it from an earlier run." in body) == (refined == "all")
+    assert ("refine (3 of 7 from an earlier run)" in body) == (refined != "all")
+
+
 def test_the_spacing_of_the_points_is_in_millimetres(page, folder):
     """A ball of 1 cm has 4 pi cm^2."""
     n = json.loads((folder / "run" / "run.json").read_text())["counts"]["points"]
@@ -232,6 +255,19 @@ def test_the_command_makes_it_again(tmp_path, capfd):
     # The same page of the same run, but for the folder's name.
     after = (run / "report.html").read_bytes()
     assert after.replace(b"<h1>b</h1>", b"<h1>a</h1>").replace(b">b - ", b">a - ") == before
+
+
+def test_it_is_not_written_while_a_run_is_at_work(tmp_path, capfd):
+    """Nor is the texture of a mesh that may go."""
+    capture = make_capture(tmp_path / "a", [f"{k}.png" for k in range(4)])
+    write_capture(tmp_path / "a", capture, pictures="none")
+    run = make_run(tmp_path / "run", read_capture(tmp_path / "a"))
+    with claimed(run):
+        assert main.run(["report", str(run)]) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+        assert main.run(["texture", str(tmp_path / "a"), str(run), "--output", str(run)]) == 2
+        assert "another run is writing here" in capfd.readouterr().err
+    assert not {"report.html", "textured.ply"} & {path.name for path in run.iterdir()}
 
 
 def test_pictures_that_changed_since_are_named(tmp_path):
