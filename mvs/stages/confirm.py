@@ -20,6 +20,8 @@ _TELLING = 1.0
 # Of what no other view confirms: every so many points are kept, and how sure they are.
 _FILL_EVERY = 3
 _UNCONFIRMED = np.float32(0.1)
+# More than this many points of several views are thinned before the next are asked.
+_MAX_POINTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,15 @@ def confirm(
     depths = [None if found is None else _depths(found) for found in maps]
     views = [view for view in range(len(maps)) if maps[view] is not None]
     footprint = float(np.nanmedian([_footprint(maps[view]) for view in views])) if views else 1.0
-    parts, lone = [], []
+    voxel = options.voxel * footprint
+    parts: list[Fitted] = []
+    lone = []
     for view in views:
         part, rest = _confirm_view(view, maps, depths, options)
         # Thinned view by view: the same places as all at once, in a fraction of the memory.
-        parts.append(thin(_fitted(part), options.voxel * footprint, np.zeros(3)))
+        parts.append(thin(_fitted(part), voxel, np.zeros(3)))
+        if sum(len(found.points) for found in parts) > _MAX_POINTS:
+            parts = [thin(_join(parts), voxel, np.zeros(3))]
         if options.fill > 0:
             lone.append(thin(_fitted(rest), options.fill / 2 * footprint, np.zeros(3)))
     every = _join(parts)
@@ -93,7 +99,7 @@ def confirm(
         raise ReconstructionError(
             "the views' depths agree nowhere", "check poses and focus, or leave out refinement"
         )
-    thinned = thin(every, options.voxel * footprint, np.zeros(3))
+    thinned = thin(every, voxel, np.zeros(3))
     if options.fill > 0:
         thinned = _fill(thinned, _join(lone), footprint, options)
     coords, confidence = _from_coarse(thinned.points, coarse)

@@ -9,7 +9,7 @@ network's to what it can do.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -130,17 +130,18 @@ def match_views(
     ]
     matcher = MATCHERS[options.matcher]
     order = [(reference, source) for reference, sources in pairs for source in sources]
-    candidates = []
-    for reference, source in order:
-        candidates.append(matcher(views[reference], views[source], options))
+    scales = [views[source].scale for _, source in order]
+    near, n_found = [], 0
+    for (reference, source), scale in zip(order, scales, strict=True):
+        found = matcher(views[reference], views[source], options)
+        n_found += len(found.pixels)
+        near.append(_near((reference, source), found, cube_maps[source], scale, options))
         if progress is not None:
             progress()
-    scales = [views[source].scale for _, source in order]
-    max_distance, max_epipolar = _tighten(candidates, scales, options)
-    return [
-        _keep(pair, found, cube_maps[pair[1]], (max_distance, max_epipolar * scale))
-        for pair, found, scale in zip(order, candidates, scales, strict=True)
-    ]
+    bounds = _tighten(near, n_found, scales, options)
+    # One by one: of many views they are most of the memory.
+    near.reverse()
+    return [_keep(near.pop(), bounds) for _ in order]
 
 
 def match_nearest(reference: MatchView, source: MatchView, options: MatchOptions) -> Candidates:
@@ -226,41 +227,68 @@ def _measure(
     return Candidates(flat, pixels, distance[hit], away)
 
 
-def _tighten(
-    candidates: Sequence[Candidates], scales: Sequence[float], options: MatchOptions
-) -> tuple[float, float]:
-    """Bounds on cube distance and epipolar distance (at scale 1), from what the maps show."""
-    max_distance, max_epipolar = options.max_cube_distance, options.max_epipolar_px
-    if not sum(len(found.pixels) for found in candidates):
-        return max_distance, max_epipolar
-    distance = np.concatenate([found.cube_distance for found in candidates])
-    away = np.concatenate(
-        [found.epipolar_px / scale for found, scale in zip(candidates, scales, strict=True)]
+@dataclass(frozen=True)
+class _Near:
+    """Candidates of one pair near their epipolar lines.
+
+    ``epipolar_px`` is in pixels of a map in which the cube is 512 pixels wide.
+    """
+
+    matches: Matches
+    epipolar_px: DoubleArray
+
+
+def _near(
+    pair: tuple[int, int],
+    found: Candidates,
+    source_map: CubeMap,
+    scale: float,
+    options: MatchOptions,
+) -> _Near:
+    """What every bound will leave out is dropped; positions are taken to the picture."""
+    away = found.epipolar_px / scale
+    near = away <= options.max_epipolar_px
+    affine = source_map.image_from_map
+    matches = Matches(
+        pair[0],
+        pair[1],
+        found.reference_index[near],
+        (found.pixels[near] @ affine[:, :2].T + affine[:, 2]).astype(np.float32),
+        found.cube_distance[near],
     )
-    inside = away <= max_epipolar
-    if inside.mean() < options.min_consistent:
+    return _Near(matches, away[near])
+
+
+def _tighten(
+    near: Sequence[_Near], n_found: int, scales: Sequence[float], options: MatchOptions
+) -> tuple[float, float]:
+    """Bounds on cube distance and epipolar distance, from what the maps show."""
+    max_distance, max_epipolar = options.max_cube_distance, options.max_epipolar_px
+    if not n_found:
+        return max_distance, max_epipolar
+    n_near = sum(len(found.epipolar_px) for found in near)
+    if n_near / n_found < options.min_consistent:
         raise ReconstructionError(
-            f"only {inside.mean():.0%} of the matched pixels lie near their epipolar lines",
+            f"only {n_near / n_found:.0%} of the matched pixels lie near their epipolar lines",
             "check that the poses belong to these pictures, and that they show a head",
         )
-    if options.tighten == 0 or not inside.any():
+    if options.tighten == 0 or not n_near:
         return max_distance, max_epipolar
+    distance = float(np.median(np.concatenate([found.matches.cube_distance for found in near])))
+    away = float(np.median(np.concatenate([found.epipolar_px for found in near])))
     floor = _TIGHTEST_PX * max(1.0, float(np.median(1.0 / np.array(scales))))
-    tight_distance = max(options.tighten * float(np.median(distance[inside])), floor / CUBE_PIXELS)
-    tight_epipolar = max(options.tighten * float(np.median(away[inside])), floor)
+    tight_distance = max(options.tighten * distance, floor / CUBE_PIXELS)
+    tight_epipolar = max(options.tighten * away, floor)
     return min(max_distance, tight_distance), min(max_epipolar, tight_epipolar)
 
 
-def _keep(
-    pair: tuple[int, int], found: Candidates, source_map: CubeMap, bounds: tuple[float, float]
-) -> Matches:
-    """Apply the bounds and take the positions to the source picture."""
-    keep = (found.cube_distance <= bounds[0]) & (found.epipolar_px <= bounds[1])
-    affine = source_map.image_from_map
-    return Matches(
-        pair[0],
-        pair[1],
-        found.reference_index[keep],
-        (found.pixels[keep] @ affine[:, :2].T + affine[:, 2]).astype(np.float32),
-        found.cube_distance[keep],
+def _keep(found: _Near, bounds: tuple[float, float]) -> Matches:
+    """Apply the bounds."""
+    matches = found.matches
+    keep = (matches.cube_distance <= bounds[0]) & (found.epipolar_px <= bounds[1])
+    return replace(
+        matches,
+        reference_index=matches.reference_index[keep],
+        source_pixels=matches.source_pixels[keep],
+        cube_distance=matches.cube_distance[keep],
     )
