@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from mvs.cli.canonical_source import PictureOptions
+
+if TYPE_CHECKING:
+    from calib.capture import Capture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +24,13 @@ class Options(PictureOptions):
     Attributes:
         capture: capture folder, or folder of a rendered sequence (frames/ and truth.json).
         few: names of the views that few views are tried with.
+        mesh: look the 68 landmarks up on this mesh of the capture's head, which has u v w, instead.
         json: file to write the figures to; without a name, they are printed.
     """
 
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
     few: tuple[str, ...] = ()
+    mesh: Path | None = None
     json: Path | None = None
 
 
@@ -53,6 +58,8 @@ def _run_capture(options: Options) -> dict[str, Any]:
     truth = capture.path / "gt" / "landmarks.json"
     if not truth.is_file():
         raise CaptureError(truth, "no such file", "give a capture with true landmarks")
+    if options.mesh is not None:
+        return _run_mesh(options, capture, options.mesh)
     names = [view.name for view in capture.views]
     unknown = sorted(set(options.few) - set(names))
     if unknown:
@@ -73,6 +80,18 @@ def _run_capture(options: Options) -> dict[str, Any]:
         rows.append(["1", f"{100 * nme:.2f} % of the eyes' distance", "", ""])
         table("68 landmarks", ["views", "mean mm", "median mm", "largest mm"], rows)
     return {"kind": "landmarks", "space": [asdict(s) for s in space], "nme": nme}
+
+
+def _run_mesh(options: Options, capture: Capture, mesh: Path) -> dict[str, Any]:
+    from mvs.canonical.mesh_places import read_surface
+    from mvs.cli.show import table
+    from mvs.evaluation.canonical import evaluate_mesh
+
+    found = evaluate_mesh(capture, read_surface(mesh))
+    if not options.quiet:
+        row = [mesh.name, *(f"{v:.2f}" for v in (found.mean_mm, found.median_mm, found.largest_mm))]
+        table("68 landmarks", ["mesh", "mean mm", "median mm", "largest mm"], [row])
+    return {"kind": "landmarks on a mesh", "mesh": str(mesh), "space": [asdict(found)]}
 
 
 def _run_sequence(options: Options) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from calib.capture import Capture, CaptureError
 from calib.scale import UNIT_MM
 from mvs.canonical.landmarks3d import Landmarks3dOptions, find_landmarks_3d
 from mvs.canonical.layouts import Layout, load_layout
+from mvs.canonical.mesh_places import SurfaceMesh, find_on_mesh
 from mvs.canonical.pictures import MappedPicture
 from mvs.canonical.query import query_places
 from mvs.canonical.track import TrackOptions, track_places
 from mvs.evaluation.landmarks import read_landmark_truth
 from mvs.types import BoolArray, CubeMap, DoubleArray
-
-# A capture that does not say its unit is taken to be in metres.
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class SpaceFigures:
     """The 68 landmarks in space, from some of a capture's views.
 
     Attributes:
-        views: names.
+        views: names; none where the landmarks were looked up on a mesh.
         mean_mm: mean distance to the truth, over all 68.
         median_mm: median.
         largest_mm: largest.
@@ -83,9 +82,29 @@ def evaluate_space(
     chosen = [pictures[row] for row in rows]
     cameras = [p.camera for p in chosen if p.camera is not None]
     found = find_landmarks_3d([p.cube_map for p in chosen], cameras, load_layout("68"), options)
-    off = np.linalg.norm(found.points - true, axis=1) * UNIT_MM.get(capture.unit or "m", 1000.0)
-    names = tuple(p.name for p in chosen)
-    return SpaceFigures(names, float(off.mean()), float(np.median(off)), float(off.max()))
+    return _figures(tuple(p.name for p in chosen), found.points - true, capture)
+
+
+def evaluate_mesh(capture: Capture, mesh: SurfaceMesh) -> SpaceFigures:
+    """Landmarks looked up on a mesh with cube coordinates against ``gt/landmarks.json``.
+
+    Args:
+        capture: with that truth.
+        mesh: of its head, in its frame and unit: a reconstruction, what was registered to it or a
+            fit.
+
+    Raises:
+        CaptureError: if the truth cannot be used.
+    """
+    true, _ = read_landmark_truth(capture.path / "gt" / "landmarks.json")
+    found = find_on_mesh(mesh, load_layout("68"))
+    return _figures((), found.points - true, capture)
+
+
+def _figures(names: tuple[str, ...], off: DoubleArray, capture: Capture) -> SpaceFigures:
+    # A capture that does not say its unit is taken to be in metres.
+    length = np.linalg.norm(off, axis=1) * UNIT_MM.get(capture.unit or "m", 1000.0)
+    return SpaceFigures(names, float(length.mean()), float(np.median(length)), float(length.max()))
 
 
 @dataclass(frozen=True)

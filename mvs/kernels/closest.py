@@ -112,15 +112,16 @@ def _nearest_weights(
     if d3 >= 0 and d4 <= d3:
         return 1.0, 0.0
     vc = d1 * d4 - d3 * d2
-    if vc <= 0 and d1 >= 0 and d3 <= 0:
+    # Corners may lie at one place: an edge without length is not the nearest.
+    if vc <= 0 and d1 >= 0 and d3 <= 0 and d1 > d3:
         return d1 / (d1 - d3), 0.0
     if d6 >= 0 and d5 <= d6:
         return 0.0, 1.0
     vb = d5 * d2 - d1 * d6
-    if vb <= 0 and d2 >= 0 and d6 <= 0:
+    if vb <= 0 and d2 >= 0 and d6 <= 0 and d2 > d6:
         return 0.0, d2 / (d2 - d6)
     va = d3 * d6 - d5 * d4
-    if va <= 0 and d4 >= d3 and d5 >= d6:
+    if va <= 0 and d4 >= d3 and d5 >= d6 and (d4 - d3) + (d5 - d6) > 0:
         along = (d4 - d3) / ((d4 - d3) + (d5 - d6))
         return 1.0 - along, along
     total = va + vb + vc

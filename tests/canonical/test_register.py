@@ -180,6 +180,19 @@ def test_nearest_places_are_exact():
     assert (slow - found).max() < 0.03
 
 
+@pytest.mark.parametrize("corners", [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0)])
+def test_nearest_places_on_faces_without_area(corners):
+    """Corners at one place, as decimated scans have them: the edge that is left, or the point."""
+    ends = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    vertices, faces = ends[list(corners)], np.array([[0, 1, 2]], np.int32)
+    points = np.array([[0.5, 1.0, 0.0], [-1.0, 0.0, 0.0], [3.0, 0.0, 1.0]])
+    near = np.tile(np.arange(3), (3, 1))
+    face, weights = closest_on_faces(points, vertices, faces, faces_around(faces, 3), near)
+    found = np.einsum("nk,nkc->nc", weights, vertices[faces[face]])
+    along = np.clip(points[:, 0], 0.0, 2.0) * (1 in corners)
+    np.testing.assert_allclose(found, along[:, None] * [1.0, 0.0, 0.0], atol=1e-12)
+
+
 def test_places_on_another_person():
     first = scan_of(coords_mm=2, clutter=False, seed=1)
     coords, faces = ball(100, 150)
