@@ -25,6 +25,8 @@ SUMMARY = "batch.json"
 # Seconds between two writings of the summary on the way.
 _SUMMARY_EVERY = 10.0
 # Seconds that a scheduler which was never seen is waited for.
+# A scheduler lost so often with nothing done in between will be lost again.
+_MAX_LOSSES = 10
 _FIRST_PATIENCE = 10.0
 
 
@@ -79,7 +81,7 @@ def run_batch(
 
     Raises:
         CaptureError: if the output cannot be written, or another run is at work there.
-        ValueError: if the workers cannot be had.
+        ValueError: if the workers cannot be had, or the scheduler is lost again and again.
     """
     prepare_output(job.output)
     with claimed(job.output):
@@ -90,8 +92,16 @@ def run_batch(
         batch.outcomes |= {name: outcome for name, outcome in known.items() if outcome is not None}
         left = [frame for frame in frames if known[frame.name] is None]
         recorder.note(force=True)
-        patience = _FIRST_PATIENCE
+        patience, n_left, n_lost = _FIRST_PATIENCE, len(left), 0
         while left:
+            n_lost = n_lost + 1 if len(left) == n_left else 0
+            n_left = len(left)
+            if n_lost > _MAX_LOSSES:
+                recorder.note(force=True)
+                raise ValueError(
+                    f"the scheduler was lost {_MAX_LOSSES} times running before a frame was done; "
+                    "look at its log and at the workers', then give the same command again"
+                )
             # Who has answered once is waited for.
             with (
                 suppress(SchedulerLostError),

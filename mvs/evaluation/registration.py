@@ -55,11 +55,8 @@ class CanonicalTruth:
         """Rows of ``skin_faces`` (N,), weights (N, 3), and which coordinates are of the truth."""
         finite = np.asarray(np.isfinite(coords).all(axis=1))
         face, weights, places = self._in_cube.closest(np.where(finite[:, None], coords, 0.0))
-        return (
-            face,
-            weights,
-            np.asarray(finite & (np.linalg.norm(places - coords, axis=1) < _MAX_OFF)),
-        )
+        known = finite & (np.linalg.norm(places - coords, axis=1) < _MAX_OFF)
+        return face, weights, np.asarray(known)
 
     @property
     def skin_faces(self) -> IntArray:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from mvs.batch.clusters import ClusterOptions
+from mvs.batch.engines import SchedulerLostError
 from mvs.batch.run import run_batch
 from mvs.cli.main import run
 from mvs.folder import claimed
@@ -56,6 +57,24 @@ def test_workers_give_the_bytes_of_one_process_though_one_is_killed(serial, tmp_
     assert results(tmp_path / "out") == results(serial / "out")
     # Nothing that is half done is left.
     assert len(list((tmp_path / "out" / "frames").iterdir())) == N_FRAMES
+
+
+def test_a_scheduler_that_is_always_lost_is_not_waited_for_for_ever(serial, tmp_path, monkeypatch):
+    """Done in between, it counts anew; what was done stays."""
+    job, frames = job_of(serial, output=tmp_path / "out")
+    asked = []
+
+    def work_off(engine, job, left, recorder):
+        asked.append(len(left))
+        if len(asked) == 5:
+            left.pop()
+        raise SchedulerLostError
+
+    monkeypatch.setattr("mvs.batch.run._work_off", work_off)
+    with pytest.raises(ValueError, match="lost 10 times running"):
+        run_batch(job, frames, ClusterOptions())
+    assert asked == [N_FRAMES] * 5 + [N_FRAMES - 1] * 11
+    assert json.loads((tmp_path / "out" / "batch.json").read_text())["counts"]["left"] > 0
 
 
 def test_a_batch_that_was_interrupted_goes_on(serial, tmp_path):
