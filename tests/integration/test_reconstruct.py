@@ -144,6 +144,8 @@ def test_files_are_what_other_programs_read(result):
 def test_the_record_says_what_was_done(result, paths):
     output, text = result
     record = json.loads((output / "run.json").read_text())
+    assert record["capture"] == str(paths[0])
+    assert (record["images"], record["masks"], record["format"]) == (None, None, "colmap")
     assert record["unit"] is None
     assert record["embedder"] == "precomputed"
     assert list(record["seconds"]) == [stage for stage in STAGES if stage != "refine"]
