@@ -46,6 +46,13 @@ class HeadShape:
         radius = np.linalg.norm(scaled, axis=-1)
         return radius / (1.0 + self._bump(points)) - 1.0
 
+    def holds(self, points: DoubleArray) -> BoolArray:
+        """Whether points (N, 3) are inside; quick where no bump reaches."""
+        highest = 1.0 + sum(max(bump[3], 0.0) for bump in self.bumps)
+        inside = np.linalg.norm(points / np.array(self.axes), axis=-1) < highest
+        inside[inside] = self.level(points[inside]) < 0
+        return inside
+
     def gradient(self, points: DoubleArray) -> DoubleArray:
         """Gradient of ``level``, analytically."""
         axes = np.array(self.axes)
@@ -291,7 +298,7 @@ def _trace(shape: HeadShape, camera: Camera) -> tuple[DoubleArray, BoolArray]:
     low, high = np.full(len(rays), np.nan), np.full(len(rays), np.nan)
     open_rays = np.flatnonzero(np.linalg.norm(np.cross(rays, center), axis=1) < _REACH)
     for before, after in pairwise(np.linspace(far - _REACH, far + _REACH, 65)):
-        inside = shape.level(center + after * rays[open_rays]) < 0
+        inside = shape.holds(center + after * rays[open_rays])
         low[open_rays[inside]], high[open_rays[inside]] = before, after
         open_rays = open_rays[~inside]
     mask = ~np.isnan(high)

@@ -39,7 +39,7 @@ def viewing(*arguments):
             assert address.startswith("http://localhost:"), process.stderr.read()
             yield address
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(WAIT / 1000) == 0
             assert (process.stdout.read(), process.stderr.read()) == ("", "")
         finally:
             process.kill()
@@ -104,6 +104,6 @@ def test_it_ends_when_interrupted_and_takes_a_free_port(tmp_path):
         with subprocess.Popen(command, cwd=ROOT, text=True, stdout=-1, stderr=-1) as second:
             address = second.stdout.readline().strip()
             second.send_signal(signal.SIGINT)
-            _, complaints = second.communicate(timeout=60)
+            _, complaints = second.communicate(timeout=WAIT / 1000)
     assert int(address.rpartition(":")[2]) > int(port)
     assert complaints == f"warning: port {port} is in use, took {address.rpartition(':')[2]}\n"
