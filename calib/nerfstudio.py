@@ -92,10 +92,12 @@ def write_nerfstudio(folder: Path, capture: Capture) -> Path:
         world_from_cam[:3, :3] = world_from_cam[:3, :3] @ _OPENGL
         frame = {"file_path": f"images/{view.name}", "transform_matrix": world_from_cam.tolist()}
         frames.append(frame | _intrinsics(view.name, view.camera))
-    first = {key: frames[0][key] for key in _INTRINSICS if key in frames[0]}
-    if all({key: frame.get(key) for key in first} == first for frame in frames):
-        frames = [{k: v for k, v in frame.items() if k not in first} for frame in frames]
-    write_json(folder / FILE_NAME, first | {"frames": frames}, indent=1)
+    shared = {key: frames[0][key] for key in _INTRINSICS if key in frames[0]}
+    if all({key: frame.get(key) for key in shared} == shared for frame in frames):
+        frames = [{k: v for k, v in frame.items() if k not in shared} for frame in frames]
+    else:
+        shared = {}
+    write_json(folder / FILE_NAME, shared | {"frames": frames}, indent=1)
     return folder / FILE_NAME
 
 
