@@ -19,7 +19,7 @@ from calib.calibration import (
     rigid,
 )
 from calib.capture import Capture
-from calib.files import replacing
+from calib.files import write_json
 
 FILE_NAME = "cameras.json"
 _FORMAT = "headmvs-cameras"
@@ -77,7 +77,8 @@ def write_cameras_json(folder: Path, capture: Capture) -> Path:
         "views": views,
         "points": capture.points.tolist(),
     }
-    return write_json_file(folder / FILE_NAME, document)
+    write_json(folder / FILE_NAME, document, indent=1)
+    return folder / FILE_NAME
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -93,14 +94,6 @@ def json_object(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DamagedError("must be a JSON object")
     return document
-
-
-def write_json_file(path: Path, document: Any) -> Path:
-    """Write a JSON document whole or not at all; returns ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write((json.dumps(document, indent=1) + "\n").encode())
-    return path
 
 
 def _image(entry: Any) -> CalibratedImage:

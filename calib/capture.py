@@ -154,6 +154,8 @@ class Capture:
         unit: of the world, "m", "cm" or "mm"; None where nobody said.
         source: the camera file, or the folder of a model of several files.
         format: of the camera file, a key of ``calib.formats.FORMATS``.
+        images: folder of the pictures that was named; None if it was found.
+        masks: folder of the masks that was named; None if it was found.
     """
 
     path: Path
@@ -163,3 +165,5 @@ class Capture:
     unit: str | None = None
     source: Path | None = None
     format: str = "colmap"
+    images: Path | None = None
+    masks: Path | None = None

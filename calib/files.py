@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # Those who want to know which files are written, the last one the innermost.
 _notes: list[set[Path]] = []
@@ -64,3 +65,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         note_file(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any, indent: int | None = 2) -> None:
+    """Write a JSON document, whole or not at all; see ``replacing``."""
+    with replacing(path) as file:
+        file.write((json.dumps(document, indent=indent) + "\n").encode())

@@ -189,9 +189,17 @@ def read_capture(
         warnings.append(f"{len(missing)} views left out, picture missing: {some_names(missing)}")
     if mask_folder is not None:
         warnings += _missing_masks(mask_folder, views, masked, required=masks is not None)
-    unit = calibration.unit or read_unit(folder)
-    points = calibration.points
-    return Capture(folder, tuple(views), points, tuple(warnings), unit, source, format)
+    return Capture(
+        folder,
+        tuple(views),
+        calibration.points,
+        tuple(warnings),
+        unit=calibration.unit or read_unit(folder),
+        source=source,
+        format=format,
+        images=images,
+        masks=masks,
+    )
 
 
 def read_unit(folder: Path) -> str | None:

@@ -26,8 +26,9 @@ from calib.calibration import (
     rigid,
 )
 from calib.camera import Camera
-from calib.cameras_json import json_object, write_json_file
+from calib.cameras_json import json_object
 from calib.capture import Capture
+from calib.files import write_json
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -91,11 +92,13 @@ def write_nerfstudio(folder: Path, capture: Capture) -> Path:
         world_from_cam[:3, :3] = world_from_cam[:3, :3] @ _OPENGL
         frame = {"file_path": f"images/{view.name}", "transform_matrix": world_from_cam.tolist()}
         frames.append(frame | _intrinsics(view.name, view.camera))
-    first = {key: frames[0][key] for key in _INTRINSICS if key in frames[0]}
-    if all({key: frame.get(key) for key in first} == first for frame in frames):
-        frames = [{k: v for k, v in frame.items() if k not in first} for frame in frames]
-        return write_json_file(folder / FILE_NAME, first | {"frames": frames})
-    return write_json_file(folder / FILE_NAME, {"frames": frames})
+    shared = {key: frames[0][key] for key in _INTRINSICS if key in frames[0]}
+    if all({key: frame.get(key) for key in shared} == shared for frame in frames):
+        frames = [{k: v for k, v in frame.items() if k not in shared} for frame in frames]
+    else:
+        shared = {}
+    write_json(folder / FILE_NAME, shared | {"frames": frames}, indent=1)
+    return folder / FILE_NAME
 
 
 def _name(frame: dict[str, Any]) -> str:

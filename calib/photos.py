@@ -16,10 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from calib.camera import Camera
-from calib.cameras_json import write_json_file
 from calib.capture import Capture, CaptureError, View
 from calib.colmap import write_colmap
-from calib.files import note_file, replacing
+from calib.files import note_file, replacing, write_json
 from calib.photo_features import (
     MAX_EXHAUSTIVE,
     FeatureOptions,
@@ -115,7 +114,7 @@ def calibrate_photos(
     source = None if options.lenses.focal is None else "given"
     verdict = judge(capture, photos, left_out, source, warnings)
     _write(output, capture, masks, options.pictures)
-    write_json_file(output / VERDICT_FILE, verdict.as_json())
+    write_json(output / VERDICT_FILE, verdict.as_json(), indent=1)
     return verdict
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.capture import Capture, CaptureError, View
-from calib.files import note_file, replacing
+from calib.files import note_file, replacing, write_json
 from calib.formats import FORMATS, UNIT_FILE, has_cameras
 
 PICTURES = ("copy", "link", "none")
@@ -58,9 +57,7 @@ def write_capture(
             if pictures != "none":
                 _place_pictures(folder, capture, pictures == "link")
             if capture.unit is not None:
-                text = json.dumps({"unit": capture.unit, **(notes or {})}, indent=2) + "\n"
-                with replacing(folder / UNIT_FILE) as file:
-                    file.write(text.encode())
+                write_json(folder / UNIT_FILE, {"unit": capture.unit, **(notes or {})})
             return FORMATS[format].write(folder, capture)
         except OSError as error:
             raise _unwritable(folder, error.strerror or str(error)) from None

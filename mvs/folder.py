@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from calib.capture import Capture
 from calib.errors import CaptureError
-from calib.files import replacing
+from calib.files import write_json
 
 STAGES_FOLDER = ".stages"
 _LOCK, _OWNER, _CAPTURE = "lock", "owner.json", "capture.json"
@@ -48,7 +48,7 @@ def claimed(output: Path) -> Iterator[None]:
         raise CaptureError(output, reason, "choose another --output") from None
     try:
         with suppress(OSError):
-            _write_json(folder / _OWNER, {"pid": os.getpid(), "host": socket.gethostname()})
+            write_json(folder / _OWNER, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
         with suppress(OSError):
@@ -78,7 +78,7 @@ def claim_for(output: Path, capture: Capture, inputs: dict[str, str], force: boo
     if others and len(others) == sum(found is not None for found in before) and not force:
         reason = f"holds results of another capture ({others[0]})"
         raise CaptureError(output, reason, "choose another --output, or --force")
-    _write_json(noted, {"capture": str(capture.path.resolve()), "inputs": inputs})
+    write_json(noted, {"capture": str(capture.path.resolve()), "inputs": inputs})
 
 
 def _is_other(before: dict[str, Any], capture: Capture, inputs: dict[str, str]) -> bool:
@@ -115,8 +115,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    with replacing(path) as stream:
-        stream.write(json.dumps(document).encode())

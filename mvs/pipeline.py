@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.capture import Capture, CaptureError
+from calib.files import write_json
 from mvs.cache import CacheOptions, Store
 from mvs.folder import STAGES_FOLDER, claim_for, claimed, clear_unfinished
 from mvs.presets import PRESETS as PRESETS
@@ -18,8 +19,8 @@ from mvs.record import (
     Report,
     hash_views,
     library_versions,
+    note_source,
     prepare_output,
-    write_json,
 )
 from mvs.run import Run
 from mvs.stages.export import write_mesh
@@ -187,7 +188,7 @@ def _record(
 ) -> dict[str, Any]:
     """What ``run.json`` holds."""
     return {
-        "capture": str(capture.path),
+        **note_source(capture),
         "unit": capture.unit,
         "embedder": "none" if embedder is None else embedder.name,
         "until": until,

@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from calib.capture import Capture, CaptureError
-from calib.files import replacing
 
 RESULTS = (
     *("points.ply", "cloud.ply", "cloud.ply.vis", "mesh.ply"),
@@ -52,6 +51,33 @@ class Report:
     files: list[Path] = field(default_factory=list)
     cached: dict[str, str] = field(default_factory=dict)
     peak_mb: float = 0.0
+
+
+class CaptureSource(NamedTuple):
+    """Where a capture was read from: the arguments of ``calib.formats.read_capture``."""
+
+    path: Path
+    images: Path | None = None
+    masks: Path | None = None
+    format: str | None = None
+
+
+def note_source(capture: Capture) -> dict[str, str | None]:
+    """What ``run.json`` holds of where its capture was read from."""
+    images, masks = (None if p is None else str(p) for p in (capture.images, capture.masks))
+    named = {"images": images, "masks": masks, "format": capture.format}
+    return {"capture": str(capture.path), **named}
+
+
+def noted_source(folder: Path) -> CaptureSource | None:
+    """Where the capture of a run's folder was read from; None where no ``run.json`` says it."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        # Runs of older versions noted the capture alone.
+        images, masks = (Path(p) if (p := record.get(key)) else None for key in ("images", "masks"))
+        return CaptureSource(Path(record["capture"]), images, masks, record.get("format"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def prepare_output(output: Path) -> None:
@@ -99,12 +125,6 @@ def _peak_memory_of_windows_mb() -> float:
     counters = Counters(size=ctypes.sizeof(Counters))
     is_known = ask(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
     return counters.bytes_0 / (1 << 20) if is_known else 0.0
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    with replacing(path) as stream:
-        stream.write((json.dumps(document, indent=2) + "\n").encode())
 
 
 def library_versions() -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Two threads everywhere, so that tests of threads mean the same on any machine."""
+"""Two threads everywhere, so that tests of threads mean the same on any machine.
+
+And an order in which two processes do not compile the same kernels at the same time: each of them
+starts with a half of the tests, and the second half begins with what needs next to none.
+"""
 
 import os
 import sys
@@ -9,6 +13,14 @@ import pytest
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # Two test processes share the cores: more threads of PyTorch's would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+LAST = {"calib": 1, "network": 2, "training": 3, "cli": 4}
+
+
+def pytest_collection_modifyitems(items):
+    """Folders in their order, but these after the others."""
+    items.sort(key=lambda item: LAST.get(item.path.parent.name, 0))
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,15 @@ class HeadShape:
         radius = np.linalg.norm(scaled, axis=-1)
         return radius / (1.0 + self._bump(points)) - 1.0
 
+    def bounds(self, start: DoubleArray, rays: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """How far along rays (N, 3) it can begin and end; NaN where they pass it by."""
+        axes = np.array(self.axes) * (1.0 + sum(max(bump[3], 0.0) for bump in self.bumps))
+        start, rays = start / axes, rays / axes
+        square, middle = (rays * rays).sum(axis=1), rays @ start
+        with np.errstate(invalid="ignore"):
+            half = np.sqrt(middle**2 - square * (start @ start - 1.0))
+        return (-middle - half) / square, (-middle + half) / square
+
     def gradient(self, points: DoubleArray) -> DoubleArray:
         """Gradient of ``level``, analytically."""
         axes = np.array(self.axes)
@@ -289,11 +298,12 @@ def _trace(shape: HeadShape, camera: Camera) -> tuple[DoubleArray, BoolArray]:
     # March to the first place inside, bisect, then Newton; rays beyond the head's reach stay out.
     far = np.linalg.norm(center)
     low, high = np.full(len(rays), np.nan), np.full(len(rays), np.nan)
-    open_rays = np.flatnonzero(np.linalg.norm(np.cross(rays, center), axis=1) < _REACH)
+    first, last = shape.bounds(center, rays)
+    first[np.linalg.norm(np.cross(rays, center), axis=1) >= _REACH] = np.nan
     for before, after in pairwise(np.linspace(far - _REACH, far + _REACH, 65)):
-        inside = shape.level(center + after * rays[open_rays]) < 0
-        low[open_rays[inside]], high[open_rays[inside]] = before, after
-        open_rays = open_rays[~inside]
+        some = np.flatnonzero((first <= after) & (last >= after) & np.isnan(high))
+        inside = some[shape.level(center + after * rays[some]) < 0]
+        low[inside], high[inside] = before, after
     mask = ~np.isnan(high)
     hit, low, high = rays[mask], low[mask], high[mask]
     for _ in range(20):

@@ -301,7 +301,8 @@ def check_files(inspection: Inspection) -> Iterator[Finding]:
         yield _finding("other-camera-file", (), text, f"--format {name} reads it")
     if inspection.unit is None:
         text = "nobody says which unit the world has"
-        yield _finding("no-unit", (), text, 'put {"unit": "m"} into capture.json if you know')
+        remedy = 'put {"unit": "m"} into capture.json if you know, or find it by mvs calib scale'
+        yield _finding("no-unit", (), text, remedy)
 
 
 CHECKS: tuple[Callable[[Inspection], Iterator[Finding]], ...] = (

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from calib.capture import Capture
+from calib.files import write_json
 from mvs.batch.frames import Frame
 from mvs.batch.rig import Rig
 from mvs.pipeline import PipelineOptions
-from mvs.record import hash_inputs, write_json
+from mvs.record import hash_inputs
 
 _LEAST_VIEWS = 2
 

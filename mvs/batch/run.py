@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calib.files import write_json
 from mvs.batch.clusters import ClusterOptions, open_engine
 from mvs.batch.engines import Engine, SchedulerLostError
 from mvs.batch.frames import Frame
 from mvs.batch.jobs import Job, is_done, known_failure, note_failure, read_manifest
 from mvs.batch.work import RUN, Outcome, work
 from mvs.folder import claimed
-from mvs.record import library_versions, prepare_output, write_json
+from mvs.record import library_versions, prepare_output
 
 SUMMARY = "batch.json"
 # Seconds between two writings of the summary on the way.

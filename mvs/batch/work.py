@@ -22,6 +22,7 @@ from pathlib import Path
 
 from calib.calibration import some_names
 from calib.capture import Capture, CaptureError
+from calib.files import write_json
 from calib.formats import read_capture
 from calib.lens import KeptMaps
 from mvs.batch.frames import Frame
@@ -37,7 +38,7 @@ from mvs.cache import CacheOptions
 from mvs.errors import ReconstructionError
 from mvs.kernels.threads import use_threads
 from mvs.pipeline import reconstruct
-from mvs.record import Report, peak_memory_mb, write_json
+from mvs.record import Report, peak_memory_mb
 from mvs.types import Embedder
 
 REGISTERED = "registered.ply"

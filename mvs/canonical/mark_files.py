@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,6 @@ def picture_document(found: Landmarks2d) -> dict[str, Any]:
         "confidence": round_list(found.confidence, 4),
         "visible": found.visible.tolist(),
     }
-
-
-def write_document(path: Path, document: Any) -> None:
-    """Write JSON, whole or not at all."""
-    with replacing(path) as stream:
-        stream.write((json.dumps(document) + "\n").encode())
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from calib.files import write_json
 from mvs.canonical.draw import write_picture
 from mvs.canonical.landmarks import Landmarks2d, find_layout
 from mvs.canonical.landmarks3d import Landmarks3d, find_landmarks_3d
@@ -20,7 +21,6 @@ from mvs.canonical.mark_files import (
     picture_document,
     picture_rows,
     round_list,
-    write_document,
     write_pts,
     write_table,
 )
@@ -95,7 +95,7 @@ def write_marks(
         document["pictures"] = {p.name: picture_document(f) for p, f in rows}
         if space is not None:
             document["space"] = _space_document(space, unit)
-        write_document(output / f"{files.name}.json", document)
+        write_json(output / f"{files.name}.json", document, indent=None)
     if "csv" in files.formats:
         per_picture = [
             picture_rows(p.name, layout, f) for p, f in zip(pictures, found, strict=True)
@@ -104,16 +104,24 @@ def write_marks(
         write_table(output / f"{files.name}.csv", PICTURE_HEADER, rows_of_all)
         if space is not None:
             _write_space_table(output / f"{files.name}_space.csv", layout, space)
-    for picture, marks_in in zip(pictures, found, strict=True):
-        stem = picture.name.replace("/", "_").rpartition(".")[0] or picture.name
+    stems = _stems([picture.name for picture in pictures])
+    for picture, stem, marks_in in zip(pictures, stems, found, strict=True):
         if "pts" in files.formats:
-            (output / "pts").mkdir(exist_ok=True)
-            write_pts(output / "pts" / f"{stem}.pts", marks_in.pixels)
+            path = output / "pts" / f"{stem}.pts"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_pts(path, marks_in.pixels)
         if files.overlay:
-            (output / "overlay").mkdir(exist_ok=True)
+            path = output / "overlay" / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             image = picture.image if picture.view is None else picture.view.load_image()
             drawn = draw_landmarks(image, marks_in.pixels, marks_in.visible, layout.inside)
-            write_picture(output / "overlay" / f"{stem}.png", drawn)
+            write_picture(path, drawn)
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """What pictures' own files are called: their names, without the ending where that will do."""
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    return [s if stems.count(s) == 1 else n for s, n in zip(stems, names, strict=True)]
 
 
 def write_mesh_marks(files: MarkFiles, layout: Layout, found: MeshPlaces) -> None:
@@ -126,7 +134,7 @@ def write_mesh_marks(files: MarkFiles, layout: Layout, found: MeshPlaces) -> Non
             "confidence": round_list(found.confidence, 4),
             "cube_distance": round_list(found.distance),
         }
-        write_document(files.output / f"{files.name}.json", document)
+        write_json(files.output / f"{files.name}.json", document, indent=None)
     if "csv" in files.formats:
         header = [
             "name",

@@ -1,4 +1,4 @@
-"""Meshes whose vertices carry cube coordinates, from files, and their neighbourhoods."""
+"""Meshes whose vertices carry cube coordinates, from files."""
 
 from __future__ import annotations
 
@@ -74,18 +74,6 @@ def read_cube_mesh(path: Path) -> CubeMesh:
     coords = np.column_stack([columns[name] for name in "uvw"]).astype(np.float32)
     coords[~np.isfinite(coords).all(axis=1)] = np.nan
     return CubeMesh(vertices, faces, coords, colors, columns)
-
-
-def mean_of_neighbors(faces: IntArray, n: int) -> Any:
-    """(n, n) sparse matrix that averages values of vertices over each vertex's neighbours."""
-    from scipy.sparse import coo_matrix, diags
-
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (n, n)).tocsr()
-    graph.data[:] = 1
-    degree = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1)
-    return diags(1 / degree) @ graph
 
 
 def is_mesh(path: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calib.files import replacing
+from calib.files import replacing, write_json
 from calib.lens import distortion_map
 from mvs.canonical.draw import write_picture
 from mvs.canonical.meshes import CubeMesh
@@ -18,7 +18,6 @@ from mvs.canonical.segmentation import (
     segment_vertices,
 )
 from mvs.canonical.segments import Regions
-from mvs.record import write_json
 from mvs.types import ByteArray
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvs.canonical.meshes import mean_of_neighbors
 from mvs.canonical.segments import Regions
+from mvs.canonical.surface import neighbor_means
 from mvs.canonical.warp import smooth_map
 from mvs.stages.views import map_from_image
 from mvs.types import BoolArray, ByteArray, CubeMap, FloatArray, IntArray
@@ -131,7 +131,7 @@ def segment_vertices(
     """
     options = options or SegmentOptions()
     scores = regions.scores(coords)
-    neighbors = mean_of_neighbors(faces, len(coords))
+    neighbors = neighbor_means(faces, len(coords), with_own=False)
     known = np.asarray(np.isfinite(coords).all(axis=1))
     for _ in range(2):
         scores = 0.5 * scores + 0.5 * (neighbors @ scores)
@@ -173,7 +173,7 @@ def _without_mesh_islands(
     graph = coo_matrix((np.ones(len(within)), within.T), (len(labels),) * 2)
     _, piece = connected_components(graph, directed=False)
     small = (np.bincount(piece) < share * known.sum())[piece] & known
-    neighbors = mean_of_neighbors(faces, len(labels))
+    neighbors = neighbor_means(faces, len(labels), with_own=False)
     result = labels.copy()
     for _ in range(1000):
         # The rim of what is left takes what most of its kept neighbours have.

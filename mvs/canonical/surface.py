@@ -82,14 +82,17 @@ def blend(values: DoubleArray, faces: IntArray, found: IntArray, weights: Double
     return np.einsum("nk,nk...->n...", weights, values[faces[found]])
 
 
-def neighbor_means(faces: IntArray, n_vertices: int) -> Any:
-    """(V, V) sparse matrix that takes the mean of a vertex and its neighbours."""
+def neighbor_means(faces: IntArray, n_vertices: int, with_own: bool = True) -> Any:
+    """(V, V) sparse matrix that takes the mean over a vertex' neighbours, and its own value."""
     from scipy.sparse import coo_matrix, diags, identity
 
     ends = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     links = coo_matrix((np.ones(len(ends)), ends.T), (n_vertices,) * 2).tocsr()
-    links = ((links + links.T) > 0).astype(np.float64) + identity(n_vertices)
-    return (diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links).tocsr()
+    links = ((links + links.T) > 0).astype(np.float64)
+    if with_own:
+        links = links + identity(n_vertices)
+    degree = np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)
+    return (diags(1 / degree) @ links).tocsr()
 
 
 def unique_pairs(pairs: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], IntArray]:

@@ -17,10 +17,12 @@ from calib.camera import Camera
 from calib.capture import Capture, CaptureError
 from mvs.canonical.atlas import atlas_coords, atlas_places
 from mvs.canonical.draw import write_picture
-from mvs.canonical.meshes import CubeMesh, mean_of_neighbors, read_cube_mesh
+from mvs.canonical.meshes import CubeMesh, read_cube_mesh
+from mvs.canonical.surface import neighbor_means
 from mvs.canonical.warp import WarpOptions, warp_flow
 from mvs.errors import ReconstructionError
 from mvs.kernels.raster import rasterise, vertex_normals
+from mvs.stages.exposure import balance
 from mvs.types import BoolArray, ByteArray, CubeMap, DoubleArray, FloatArray
 
 # Texels to a side of the picture that is looked up in a view; finer ones lie between.
@@ -34,13 +36,14 @@ _MAX_EDGE = 0.08
 _HIDDEN_EDGES = 2.0
 _RIM_EDGES = 8.0
 _ROUNDS = 3
-_MAX_GAIN = 4.0
+# Exposure is compared at texels of more weight.
+_SEEN = 0.05
 # Hair stands this far above the template, in the cube, at most.
 _MAX_GAP = 0.06
 
 
 @dataclass(frozen=True)
-class TextureOptions:
+class GatherOptions:
     """How colours become a texture.
 
     Attributes:
@@ -205,7 +208,7 @@ class AtlasMesh:
         return drawn, np.asarray(jump > _RIM_EDGES * self.edge)
 
 
-def gather(layers: Iterable[Layer], options: TextureOptions | None = None) -> Texture:
+def gather(layers: Iterable[Layer], options: GatherOptions | None = None) -> Texture:
     """Make one texture of what all views show.
 
     Each view counts by its confidence and by how many pixels it has for a texel, of those the best
@@ -213,7 +216,7 @@ def gather(layers: Iterable[Layer], options: TextureOptions | None = None) -> Te
 
     Args:
         layers: one or more, of the options' size.
-        options: see ``TextureOptions``.
+        options: see ``GatherOptions``.
 
     Raises:
         ValueError: if there is no layer.
@@ -221,7 +224,7 @@ def gather(layers: Iterable[Layer], options: TextureOptions | None = None) -> Te
     Source:
         Geman and McClure (1985), the robust weights.
     """
-    options = options or TextureOptions()
+    options = options or GatherOptions()
     kept = list(layers)
     if not kept:
         raise ValueError("a texture needs at least one view")
@@ -252,14 +255,14 @@ def gather(layers: Iterable[Layer], options: TextureOptions | None = None) -> Te
 
 
 def texture_of_pictures(
-    pictures: Iterable[tuple[ByteArray, CubeMap]], options: TextureOptions | None = None
+    pictures: Iterable[tuple[ByteArray, CubeMap]], options: GatherOptions | None = None
 ) -> Texture:
     """The texture of pictures with their cube maps, see ``gather``.
 
     Raises:
         ReconstructionError: if none shows a head.
     """
-    options = options or TextureOptions()
+    options = options or GatherOptions()
     heads = [layer_of_map(i, c, options.size) for i, c in pictures if c.mask.any()]
     if not heads:
         raise ReconstructionError("no picture shows a head", "give pictures of one")
@@ -269,7 +272,7 @@ def texture_of_pictures(
 def texture_of_views(
     capture: Capture,
     mesh_path: Path,
-    options: TextureOptions | None = None,
+    options: GatherOptions | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Texture:
     """The texture of a capture's views, by its mesh, see ``gather``.
@@ -277,13 +280,13 @@ def texture_of_views(
     Args:
         capture: its views.
         mesh_path: PLY with u v w, in the capture's frame.
-        options: see ``TextureOptions``.
+        options: see ``GatherOptions``.
         progress: called once per view.
 
     Raises:
         CaptureError: if the mesh or a picture cannot be used, or no view sees the mesh.
     """
-    options = options or TextureOptions()
+    options = options or GatherOptions()
     laid = AtlasMesh.of(read_cube_mesh(mesh_path), options.size)
     layers = []
     for view in capture.views:
@@ -297,13 +300,13 @@ def texture_of_views(
     return gather(layers, options)
 
 
-def texture_of_mesh(path: Path, options: TextureOptions | None = None) -> Texture:
+def texture_of_mesh(path: Path, options: GatherOptions | None = None) -> Texture:
     """The texture of a mesh's own colours.
 
     Raises:
         CaptureError: if the file is no mesh with u v w.
     """
-    options = options or TextureOptions()
+    options = options or GatherOptions()
     return gather([AtlasMesh.of(read_cube_mesh(path), options.size).own_layer()], options)
 
 
@@ -316,18 +319,11 @@ def write_texture(folder: Path, texture: Texture) -> None:
 
 
 def _gains(layers: Sequence[Layer], weights: Sequence[FloatArray]) -> DoubleArray:
-    """(V, 3) factors that bring the views' colours together; their geometric mean is 1."""
-    gains = np.ones((len(layers), 3))
-    for _ in range(_ROUNDS):
-        mean = _mean(layers, weights, gains)
-        for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-            seen = weight > 0.05
-            if seen.sum() >= 50:
-                ratio = (mean[seen] + 2) / (layer.colors[seen] + 2.0)
-                gains[index] = np.median(ratio, axis=0)
-        gains /= np.exp(np.log(gains).mean(axis=0))
-        gains = np.clip(gains, 1 / _MAX_GAIN, _MAX_GAIN)
-    return gains
+    """(V, 3) factors that bring the views' exposures together."""
+    seen = [np.asarray(weight > _SEEN) for weight in weights]
+    samples = [layer.colors[s].astype(np.float32) for layer, s in zip(layers, seen, strict=True)]
+    shares = [weight[s] for weight, s in zip(weights, seen, strict=True)]
+    return balance([s.ravel() for s in seen], samples, shares, _ROUNDS).astype(np.float64)
 
 
 def _mean(layers: Sequence[Layer], weights: Sequence[FloatArray], gains: DoubleArray) -> FloatArray:
@@ -363,7 +359,7 @@ def _sample(image: ByteArray, pixels: FloatArray) -> ByteArray:
 
 def _smooth_coords(mesh: CubeMesh) -> FloatArray:
     """A mesh's coordinates averaged over neighbours, so that it does not fold in the atlas."""
-    average = mean_of_neighbors(mesh.faces, len(mesh.coords))
+    average = neighbor_means(mesh.faces, len(mesh.coords), with_own=False)
     known = np.asarray(np.isfinite(mesh.coords).all(axis=1))
     coords = np.where(known[:, None], mesh.coords, 0).astype(np.float64)
     weight = known.astype(np.float64)

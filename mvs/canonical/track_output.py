@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from calib.files import note_file
+from calib.files import note_file, write_json
 from mvs.canonical.draw import write_picture
 from mvs.canonical.layouts import Layout
 from mvs.canonical.mark_files import (
     draw_landmarks,
     layout_document,
     round_list,
-    write_document,
     write_table,
 )
 from mvs.canonical.pictures import map_image
@@ -58,7 +57,7 @@ def write_tracks(output: Path, names: list[str], layout: Layout, tracks: Tracks)
         }
         for t, frame in enumerate(names)
     }
-    write_document(output / "track.json", document)
+    write_json(output / "track.json", document, indent=None)
 
 
 def write_overlay(

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from calib.files import replacing
+from calib.files import replacing, write_json
 from mvs.canonical.cube import CUBE_MM
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.register import Registration
 from mvs.canonical.scan import Scan, mesh_normals
 from mvs.canonical.template import Template
-from mvs.record import write_json
 from mvs.stages.obj import ObjMesh, write_obj
 from mvs.stages.ply import write_properties
 from mvs.types import BoolArray, DoubleArray

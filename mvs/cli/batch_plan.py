@@ -30,9 +30,9 @@ class Options(PlanOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from mvs.batch.plan import read_measured, simulate
     from mvs.cli.show import table
-    from mvs.record import write_json
 
     if not options.workers:
         raise ValueError("--workers needs a number, or several")

@@ -44,7 +44,7 @@ def run(options: Options) -> None:
     """Run the command."""
     import cv2
 
-    from calib.cameras_json import write_json_file
+    from calib.files import write_json
     from calib.formats import read_capture
     from calib.inspection.compare import InspectOptions
     from calib.inspection.draw import check_picture_path, write_picture
@@ -63,7 +63,7 @@ def run(options: Options) -> None:
     deliver(inspection.as_dict())
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json_file(options.json, plain_json(inspection.as_dict()))
+        write_json(options.json, plain_json(inspection.as_dict()), indent=1)
     if options.picture is not None:
         cameras = [view.camera for view in capture.views]
         write_picture(options.picture, inspection, cameras)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from mvs.canonical.texture import TextureOptions
+from mvs.canonical.texture import GatherOptions
 from mvs.cli.canonical_source import PictureOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Options(PictureOptions):
     capture: Annotated[Positional[Path], arg(metavar="SOURCE")]
     output: Path
     mesh: Path | None = None
-    texture: OmitArgPrefixes[TextureOptions] = field(default_factory=TextureOptions)
+    texture: OmitArgPrefixes[GatherOptions] = field(default_factory=GatherOptions)
 
 
 def run(options: Options) -> None:
@@ -56,7 +56,7 @@ def run(options: Options) -> None:
     list_files(options.quiet)
 
 
-def _of_views(options: Options, mesh: Path, gathered: TextureOptions) -> Texture:
+def _of_views(options: Options, mesh: Path, gathered: GatherOptions) -> Texture:
     from mvs.canonical.texture import texture_of_views
     from mvs.cli.show import counter, progress_bars
 
@@ -67,7 +67,7 @@ def _of_views(options: Options, mesh: Path, gathered: TextureOptions) -> Texture
         return texture_of_views(capture, mesh, gathered, step)
 
 
-def _of_maps(options: Options, gathered: TextureOptions) -> Texture:
+def _of_maps(options: Options, gathered: GatherOptions) -> Texture:
     from mvs.canonical.texture import texture_of_pictures
     from mvs.cli.show import progress_bars
 

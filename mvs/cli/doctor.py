@@ -21,9 +21,9 @@ def run(options: Options) -> int:
     """Run the command; 1 where a part does not work."""
     from dataclasses import asdict
 
+    from calib.files import write_json
     from mvs.cli.show import deliver
     from mvs.evaluation.doctor import describe_libraries, describe_machine, run_checks
-    from mvs.record import write_json
 
     machine, libraries = describe_machine(), describe_libraries()
     for name, value in (machine | libraries).items():

@@ -36,8 +36,8 @@ class Options(PictureOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from mvs.cli.show import deliver, plain_json
-    from mvs.record import write_json
 
     is_sequence = (options.capture / "truth.json").is_file()
     figures = _run_sequence(options) if is_sequence else _run_capture(options)

@@ -43,10 +43,10 @@ class Options(EmbedderOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from mvs.cli.show import deliver, plain_json
     from mvs.evaluation.embedder import EmbedderEvaluationOptions
     from mvs.evaluation.sheet import check_sheet_path
-    from mvs.record import write_json
 
     measured = EmbedderEvaluationOptions(parts=options.parts)
     if options.sheet is not None:

@@ -44,6 +44,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from mvs.cli.show import counter, plain_json, progress_bars, warn
     from mvs.evaluation.fits import (
         ALIGNMENTS,
@@ -52,7 +53,6 @@ def run(options: Options) -> None:
         evaluate_fits,
         mean_evaluation,
     )
-    from mvs.record import write_json
 
     rest = [name for name in ALIGNMENTS[:4] if name != options.align]
     what = FitEvaluationOptions(

@@ -45,10 +45,10 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from calib.formats import read_capture
     from mvs.cli.show import deliver, plain_json, warn
     from mvs.evaluation.reconstruction import evaluate
-    from mvs.record import write_json
 
     results = _results(options.result)
     capture = read_capture(options.capture, options.images, options.masks)

@@ -34,13 +34,13 @@ def run(options: Options) -> None:
     """Run the command."""
     import numpy as np
 
+    from calib.files import write_json
     from calib.scale import UNIT_MM
     from mvs.batch.points import read_sequence, smooth
     from mvs.canonical.template import load_template
     from mvs.canonical.wrapped import template_parts
     from mvs.cli.show import plain_json, table, warn
     from mvs.evaluation.sequence import evaluate_sequence
-    from mvs.record import write_json
 
     sequence, warnings = read_sequence(options.result)
     sequence = smooth(sequence, options.smooth)

@@ -30,6 +30,7 @@ class Options(EmbedderOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
+    from calib.files import write_json
     from calib.formats import read_capture
     from mvs.cli.show import counter, deliver, plain_json, progress_bars
     from mvs.evaluation.follow import embed_unmasked
@@ -40,7 +41,6 @@ def run(options: Options) -> None:
         region_figures,
         warp_figures,
     )
-    from mvs.record import write_json
 
     measured = WarpEvaluationOptions(angles_deg=options.angles)
     truths = [Truth(options.load_capture())]

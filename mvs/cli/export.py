@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mvs.cli.source import FormatName
+from mvs.cli.source import FormatName, load_noted
 from mvs.stages.model import Axis, Unit
-
-if TYPE_CHECKING:
-    from calib.capture import Capture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +24,9 @@ class Options:
         source_up: axis that points up, if not what the cube coordinates say.
         source_unit: unit of the source, if not what the capture says.
         picture: format of the texture; jpg in .glb, else png.
+        max_faces: a mesh without texture is simplified to so many; 0 leaves it as it is.
+        max_error: if not 0, it is simplified instead as far as all but a thousandth of its vertices
+            stay this close to it, in parts of the diagonal of the box around it.
         colmap_dense: write a dense workspace that COLMAP and OpenMVS go on from.
         depths: write the mesh's depths and normals in every view, <image name>.npz.
         capture: of the run, if it is not where it was; for --colmap-dense and --depths.
@@ -42,6 +41,8 @@ class Options:
     source_up: Axis | None = None
     source_unit: Unit | None = None
     picture: Literal["png", "jpg"] | None = None
+    max_faces: int = 0
+    max_error: float = 0.0
     colmap_dense: bool = False
     depths: bool = False
     capture: Path | None = None
@@ -68,12 +69,15 @@ def run(options: Options) -> None:
 
 
 def _write_file(options: Options) -> tuple[list[Path], list[str]]:
+    from mvs.stages.decimate import simplified_model
     from mvs.stages.export import exporter, suited, write_model
     from mvs.stages.textured import read_model
 
     # Before a large mesh is read.
     exporter(options.output)
     model = read_model(options.source)
+    if options.max_faces or options.max_error:
+        model = simplified_model(model, options.max_faces, options.max_error)
     model = replace(
         model,
         up=options.source_up or model.up,
@@ -93,10 +97,12 @@ def _write_depths(options: Options) -> tuple[list[Path], list[str]]:
 
     if options.colmap_dense and options.depths:
         raise ValueError("--colmap-dense or --depths, not both: each fills a folder")
+    if options.max_faces or options.max_error:
+        raise ValueError("--max-faces and --max-error are for files of meshes: leave them out")
     folder = options.source if options.source.is_dir() else options.source.parent
     path = folder / "mesh.ply" if options.source.is_dir() else options.source
     mesh = read_mesh(path)
-    capture = _capture(options, folder)
+    capture = load_noted(folder, options.capture, format=options.format)
     with progress_bars(options.quiet) as progress:
         if options.depths:
             prepare_output(options.output)
@@ -106,16 +112,3 @@ def _write_depths(options: Options) -> tuple[list[Path], list[str]]:
         cloud = read_cloud(cloud_path) if cloud_path.is_file() else mesh.vertices
         step = counter(progress, "workspace", 2 * len(capture.views))
         return write_workspace(options.output, capture, mesh, cloud, step), []
-
-
-def _capture(options: Options, folder: Path) -> Capture:
-    """The capture named, or else the one that the run notes."""
-    from calib.formats import read_capture
-
-    path = options.capture
-    if path is None:
-        try:
-            path = Path(json.loads((folder / "run.json").read_text())["capture"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{folder}: no run.json names the capture; say --capture") from None
-    return read_capture(path, format=options.format)

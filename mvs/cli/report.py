@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mvs.cli.source import FormatName
+from mvs.cli.source import FormatName, load_noted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,6 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
-    from calib.formats import read_capture
     from mvs.folder import claimed
     from mvs.viewer.report import remake_report
     from mvs.viewer.report_run import read_record
@@ -40,9 +39,8 @@ def run(options: Options) -> None:
     # Says what is wrong with a folder before one is made in it.
     read_record(options.output)
     with claimed(options.output):
-        path = remake_report(
-            options.output,
-            lambda capture: read_capture(capture, options.images, options.masks, options.format),
-            options.capture,
+        capture = load_noted(
+            options.output, options.capture, options.images, options.masks, options.format
         )
+        path = remake_report(capture, options.output)
     print(path)

@@ -39,6 +39,36 @@ def set_threads(threads: int) -> None:
     use_threads(threads)
 
 
+def load_noted(
+    folder: Path,
+    capture: Path | None,
+    images: Path | None = None,
+    masks: Path | None = None,
+    format: FormatName | None = None,  # noqa: A002
+) -> Capture:
+    """The capture named, or else that of a run's folder, with what else is named put right.
+
+    Raises:
+        ValueError: if neither names one.
+        CaptureError: if it cannot be read.
+    """
+    from calib.capture import CaptureError
+    from calib.formats import read_capture
+    from mvs.record import noted_source
+
+    if capture is not None:
+        return read_capture(capture, images, masks, format)
+    noted = noted_source(folder)
+    if noted is None:
+        raise ValueError(f"{folder}: no run.json names the capture; say --capture")
+    if not noted.path.exists():
+        reason = "the capture of this run is not there"
+        raise CaptureError(noted.path, reason, "name it with --capture")
+    return read_capture(
+        noted.path, images or noted.images, masks or noted.masks, format or noted.format
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What embeds pictures.

@@ -22,8 +22,9 @@ class Options:
         output: folder of checkpoints and log.
         validation: a shard whose people are not in the training shards, for the report.
         start: checkpoint to start from; its optimiser state is not kept.
-        preset: schedule that the options below change: ``scratch`` from nothing, ``refine`` from
-            given weights, ``quick`` to see whether everything is in place.
+        preset: schedule, from which the seven options below are taken that are not given:
+            ``scratch`` from nothing, ``refine`` from given weights, ``quick`` to see whether
+            everything is in place.
         small_steps: steps on pictures of half the size, before the others.
         steps: steps on pictures of full size.
         small_batch: pictures per step, half size.

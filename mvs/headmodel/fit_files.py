@@ -34,10 +34,10 @@ import numpy as np
 
 from calib.camera import Camera
 from calib.capture import CaptureError
+from calib.files import write_json
 from calib.scale import Similarity
 from mvs.headmodel.arrays import read_arrays, write_arrays
 from mvs.headmodel.types import Fit, HeadModel, Shape
-from mvs.record import write_json
 from mvs.types import DoubleArray
 
 FIT_FORMAT, _VERSION = "headmvs fit", 1

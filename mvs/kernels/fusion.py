@@ -139,7 +139,7 @@ def fit_surface(samples: Samples, queries: Samples, radius: float, scatter: floa
     _fit_surface(
         (grid.origin, grid.cell, grid.top, grid.start, grid.sorted_index),
         (samples.coords, samples.points, samples.normals, samples.weights, samples.references),
-        (queries.coords, queries.points, queries.normals),
+        tuple(map(np.ascontiguousarray, (queries.coords, queries.points, queries.normals))),
         (float(radius), max(float(scatter), 1e-300)),
         (
             surface.points,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from mvs.kernels.closest import closest_on_faces, faces_around
 from mvs.kernels.raster import vertex_normals
 from mvs.stages.mesh import MIN_FACES, simplify
+from mvs.stages.model import Model
 from mvs.types import DoubleArray, IntArray, Mesh, PointCloud
 
 # All but this share of the vertices stay within the error.
@@ -16,6 +19,39 @@ _STRAYS = 1e-3
 _PRECISION = 0.15
 # Vertices around a place whose faces are searched for the nearest one.
 _NEAR = 8
+
+
+def simplified(surface: Mesh, max_faces: int, max_error: float) -> Mesh:
+    """A mesh of fewer faces, by one of two measures.
+
+    Args:
+        surface: the mesh.
+        max_faces: see ``decimate``; 0 leaves the mesh as it is.
+        max_error: if not 0, it counts instead: see ``decimate_within``, but in parts of the
+            diagonal of the box around the mesh.
+
+    Raises:
+        ValueError: if the measure is out of range.
+    """
+    if max_error:
+        diagonal = float(np.linalg.norm(np.ptp(surface.vertices.points, axis=0)))
+        return decimate_within(surface, max_error * diagonal)
+    return decimate(surface, max_faces) if max_faces else surface
+
+
+def simplified_model(model: Model, max_faces: int, max_error: float) -> Model:
+    """A model without texture of fewer faces; see ``simplified``.
+
+    Raises:
+        ValueError: if it is a cloud, or has a texture.
+    """
+    if model.faces is None:
+        raise ValueError("a cloud has no faces: leave out --max-faces and --max-error")
+    if model.texture is not None:
+        remedy = "give --max-faces and --max-error to mvs texture, or export mesh.ply"
+        raise ValueError(f"a textured mesh keeps its faces: {remedy}")
+    less = simplified(Mesh(model.vertices, model.faces), max_faces, max_error)
+    return replace(model, vertices=less.vertices, faces=less.faces)
 
 
 def decimate(surface: Mesh, max_faces: int) -> Mesh:

@@ -93,6 +93,8 @@ def write_textured(path: Path, model: Model) -> list[Path]:
     """
     if model.texture is None:
         raise ValueError(f"{path}: the mesh has no texture")
+    # Written last: killed halfway, there is no textured mesh and not a mix of two.
+    path.unlink(missing_ok=True)
     picture, atlas = path.with_suffix(".png"), path.with_suffix(".npz")
     with replacing(picture) as stream:
         stream.write(encode_picture(model.texture.color, "png"))

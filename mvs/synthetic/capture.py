@@ -5,7 +5,6 @@ World: metres, z up, the face looks to -y, +x is the subject's left.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from calib.camera import Camera
 from calib.colmap import write_model
-from calib.files import replacing
+from calib.files import replacing, write_json
 from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
@@ -97,9 +96,8 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     points, seen = sparse_points(scene, shots)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
-    write_json(
-        options.output / "gt" / "landmarks.json", landmark_truth(studio, scene, names, shots)
-    )
+    landmarks = landmark_truth(studio, scene, names, shots)
+    write_json(options.output / "gt" / "landmarks.json", landmarks, indent=None)
 
 
 def sitter(studio: Studio, seed: int) -> Person:
@@ -208,12 +206,8 @@ def expose(color: FloatArray, rng: np.random.Generator) -> ByteArray:
 def write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
     """Write (H, W, 3) uint8 BGR or (H, W) in the format of the name's ending, for OpenCV."""
     _, data = cv2.imencode(path.suffix, picture, options)
-    _write_bytes(path, np.asarray(data, np.uint8).tobytes())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
     with replacing(path) as stream:
-        stream.write(data)
+        stream.write(np.asarray(data, np.uint8).tobytes())
 
 
 def sparse_points(
@@ -281,7 +275,7 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
         "identity": [round(float(value), 6) for value in person.identity],
         "model": "ICT-FaceKit (MIT licence)",
     }
-    write_json(options.output / "gt" / "info.json", info, indent=2)
+    write_json(options.output / "gt" / "info.json", info)
 
 
 def write_head(path: Path, head: Head, world: DoubleArray) -> None:
@@ -292,11 +286,6 @@ def write_head(path: Path, head: Head, world: DoubleArray) -> None:
     vertex |= {name: uvw[:, k] for k, name in enumerate("uvw")}
     vertex["part"] = head.vertex_part.astype(np.uint8)
     _write_mesh(path, vertex, head.faces)
-
-
-def write_json(path: Path, content: dict[str, object], indent: int | None = None) -> None:
-    """Write a JSON document, whole or not at all."""
-    _write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def _write_mesh(

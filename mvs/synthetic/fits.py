@@ -21,7 +21,7 @@ import numpy as np
 
 from calib.capture import CaptureError
 from calib.colmap import write_model
-from mvs.record import write_json
+from calib.files import write_json
 from mvs.synthetic.capture import (
     HAIR_LEVELS,
     HEAD_CENTER,

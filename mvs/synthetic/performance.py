@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from calib.colmap import write_model
+from calib.files import write_json
 from mvs.synthetic.capture import (
     HAIR_LEVELS,
     WORLD_FROM_HEAD,
@@ -23,7 +24,6 @@ from mvs.synthetic.capture import (
     studio_shot,
     world_camera,
     write_head,
-    write_json,
     write_picture,
 )
 from mvs.synthetic.head import load_head
@@ -115,7 +115,7 @@ def write_performance(
     walls = [backdrop(options.size, rng) for _ in shots]
     names = [f"{camera}.jpg" for camera in cameras]
     write_model(options.output / "sparse" / "0", names, [world_camera(shot) for shot in shots])
-    write_json(options.output / "capture.json", {"unit": "m"})
+    write_json(options.output / "capture.json", {"unit": "m"}, indent=None)
     for folder in ("gt", *(f"{kind}/{c}" for kind in ("images", "masks") for c in cameras)):
         (options.output / folder).mkdir(parents=True, exist_ok=True)
     frames = {}
@@ -133,10 +133,8 @@ def write_performance(
         world = (scene.head @ motion[:, :3].T + motion[:, 3]) @ WORLD_FROM_HEAD.T
         write_head(options.output / "gt" / f"{index:06d}.ply", studio.head, world)
         frames[f"{index:06d}"] = {"expression": acts, "studio_from_head_cm": motion.tolist()}
-    write_json(
-        options.output / "gt" / "performance.json",
-        {"unit": "m", "fps": options.fps, "cameras": cameras, "frames": frames},
-    )
+    truth = {"unit": "m", "fps": options.fps, "cameras": cameras, "frames": frames}
+    write_json(options.output / "gt" / "performance.json", truth, indent=None)
 
 
 def activations(seconds: float) -> dict[str, float]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from calib.files import write_json
 from mvs.canonical.cube import cube_from_cm
 from mvs.canonical.layouts import load_layout
-from mvs.synthetic.capture import backdrop, expose, see_points, sitter, write_json, write_picture
+from mvs.synthetic.capture import backdrop, expose, see_points, sitter, write_picture
 from mvs.synthetic.head import load_head
 from mvs.synthetic.occluders import occlude
 from mvs.synthetic.render import Shot, look_at, render
@@ -102,7 +103,7 @@ def write_sequence(options: SequenceOptions, progress: Callable[[], None] | None
         "eyes": [_POINTS.index(36), _POINTS.index(45)],
         "frames": frames,
     }
-    write_json(options.output / "truth.json", truth)
+    write_json(options.output / "truth.json", truth, indent=None)
 
 
 def _shot(options: SequenceOptions, time: float) -> Shot:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from calib.calibration import some_names
-from calib.capture import Capture, CaptureError
+from calib.capture import Capture
 from calib.files import replacing
 from mvs.record import hash_inputs
 from mvs.viewer import report_parts as html
@@ -52,28 +52,21 @@ def write_report(capture: Capture, output: Path, warnings: Sequence[str] = ()) -
     return path
 
 
-def remake_report(
-    output: Path, read: Callable[[Path], Capture], capture: Path | None = None
-) -> Path:
+def remake_report(capture: Capture, output: Path) -> Path:
     """Write the report of an earlier run again, and say in it which inputs have changed since.
 
     Args:
+        capture: as it is now.
         output: the run's folder.
-        read: reads a capture.
-        capture: where it is now; None takes what ``run.json`` says.
 
     Raises:
-        CaptureError: as ``write_report``, and if the capture cannot be read.
+        CaptureError: as ``write_report``.
     """
     record = read_record(output)
-    path = capture or Path(record["capture"])
-    if not path.exists():
-        raise CaptureError(path, "the capture of this run is not there", "name it with --capture")
-    found = read(path)
-    now = hash_inputs(found)
+    now = hash_inputs(capture)
     changed = [name for name, digest in record["inputs"].items() if now.get(name, digest) != digest]
     warnings = [f"{len(changed)} views have changed since the run: {some_names(changed)}"]
-    return write_report(found, output, warnings if changed else ())
+    return write_report(capture, output, warnings if changed else ())
 
 
 def make_page(material: Material) -> str:

@@ -9,25 +9,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calib.capture import Capture
 from mvs.pipeline import PRESETS
 
 # Not of the command line, or nothing that changes results.
 _HIDDEN = ("embed", "cache")
 
 
-def command_of(capture: Capture, folder: Path, record: Mapping[str, Any]) -> str:
+def command_of(folder: Path, record: Mapping[str, Any]) -> str:
     """``mvs reconstruct ...`` with the preset that is nearest, and what differs from it.
 
     Args:
-        capture: that was reconstructed.
         folder: of the results.
         record: ``run.json``.
     """
     words = ["mvs", "reconstruct", str(record["capture"]), "--output", str(folder)]
-    for option, found in (("--images", _images(capture)), ("--masks", _masks(capture))):
-        if found is not None and found != capture.path / option[2:]:
-            words += [option, str(found)]
+    for name in ("images", "masks"):
+        if record.get(name) is not None:
+            words += [f"--{name}", str(record[name])]
     embedder, until = str(record.get("embedder", "compact")), str(record.get("until", "mesh"))
     if embedder != "compact":
         words += ["--embedder", embedder]
@@ -65,23 +63,3 @@ def _differences(preset: Mapping[str, Any], options: Mapping[str, Any]) -> list[
             else:
                 words += [option, str(given)]
     return words
-
-
-def _images(capture: Capture) -> Path | None:
-    view = capture.views[0]
-    return _without(view.image_path, view.name)
-
-
-def _masks(capture: Capture) -> Path | None:
-    """The folder of the masks, as far as names say."""
-    view = next((view for view in capture.views if view.mask_path is not None), None)
-    if view is None or view.mask_path is None:
-        return None
-    depth = len(Path(view.name).parts)
-    return view.mask_path.parents[depth - 1] if len(view.mask_path.parents) >= depth else None
-
-
-def _without(path: Path, name: str) -> Path | None:
-    """The folder that a name is counted from; None where the path is no such."""
-    parts = Path(name).parts
-    return path.parents[len(parts) - 1] if path.parts[-len(parts) :] == parts else None

@@ -334,7 +334,7 @@ def _source(cached: str | None) -> str:
 def details_section(material: Material) -> str:
     """The command to run again, and what only matters when results differ."""
     record = material.run.record
-    command = command_of(material.capture, material.run.folder, record)
+    command = command_of(material.run.folder, record)
     options = {
         f"{stage}.{name}": value
         for stage, values in record["options"].items()

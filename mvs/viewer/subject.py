@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from calib.capture import Capture, CaptureError
 from calib.formats import has_cameras, read_capture
 from mvs.kernels.raster import vertex_normals
+from mvs.record import noted_source
 from mvs.stages.model import Model, Texture, Unit, known_unit
 from mvs.stages.ply import read_properties
 from mvs.stages.textured import TEXTURED, noted_unit, read_model
@@ -153,12 +153,11 @@ def _of_capture(path: Path, capture: Capture) -> Subject:
 
 def _noted_capture(folder: Path, warnings: list[str]) -> Capture | None:
     """The capture that ``run.json`` notes; None, with a warning, where it cannot be read."""
-    try:
-        noted = Path(json.loads((folder / "run.json").read_text())["capture"])
-    except (OSError, ValueError, KeyError, TypeError):
+    noted = noted_source(folder)
+    if noted is None:
         return None
     try:
-        return read_capture(noted)
+        return read_capture(*noted)
     except (CaptureError, ValueError) as error:
         warnings.append(f"no cameras are shown: {error}; say where the capture is by --capture")
         return None

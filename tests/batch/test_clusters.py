@@ -31,7 +31,7 @@ def test_a_frame_that_kills_its_workers_is_given_up_and_the_others_are_done(monk
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ClusterOptions(workers=2, dashboard=0, allowed_failures=1, memory_limit="1GB")
     frames = [Frame(number) for number in range(6)]
-    with open_engine(options, 3, 10.0) as (engine, dashboard):
+    with open_engine(options, 3, 120.0) as (engine, dashboard):
         assert dashboard.startswith("http://")
         answers = {frame.number: answer for frame, answer in engine.run(fatal_at_two, frames)}
     assert "every worker that tried it died" in answers.pop(2)

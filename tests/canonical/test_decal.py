@@ -19,8 +19,8 @@ from mvs.canonical.meshes import CubeMesh
 from mvs.canonical.template import load_template
 from mvs.canonical.texture import (
     AtlasMesh,
+    GatherOptions,
     Layer,
-    TextureOptions,
     gather,
     layer_of_map,
     texture_of_pictures,
@@ -152,7 +152,7 @@ def seen_well(texture):
 
 def test_a_texture_of_maps_is_the_surface_s_colours():
     views = [photograph(yaw) for yaw in (-50, 0, 50)]
-    options = TextureOptions(size=256)
+    options = GatherOptions(size=256)
     found = texture_of_pictures([(image, m) for image, m, _ in views], options)
     good = seen_well(found)
     off = np.abs(found.colors - color_of(atlas_coords(256))).max(axis=2)[good]
@@ -176,7 +176,7 @@ def test_a_texture_of_a_mesh_is_sharper():
     laid = AtlasMesh.of(cube_mesh(), 256)
     every = np.ones((SIZE, SIZE), bool)
     layers = [laid.layer(image, every, c) for image, _, c in (photograph(y) for y in (-50, 0, 50))]
-    found = gather(layers, TextureOptions(size=256))
+    found = gather(layers, GatherOptions(size=256))
     good = seen_well(found)
     off = np.abs(found.colors - color_of(atlas_coords(256))).max(axis=2)[good]
     assert good.mean() > 0.4
@@ -184,7 +184,7 @@ def test_a_texture_of_a_mesh_is_sharper():
     assert np.percentile(off, 95) < 10
     place = np.linalg.norm(laid.points - atlas_coords(256), axis=2)
     assert np.nanpercentile(place, 95) < 0.008
-    own = gather([laid.own_layer()], TextureOptions(size=256))
+    own = gather([laid.own_layer()], GatherOptions(size=256))
     assert (own.colors[own.coverage > 0] == 90).all()
     assert (own.coverage > 0).mean() > 0.9
     # What the nose hides from the side, and the far cheek, give nothing.
@@ -203,10 +203,10 @@ def test_exposures_are_brought_together_and_wild_colours_do_not_count():
     wild = layers[1].colors.copy()
     wild[20:40, 20:40] = 255
     layers.append(Layer(wild, ones, ones))
-    found = gather(layers, TextureOptions(size=64)).colors.astype(float)
+    found = gather(layers, GatherOptions(size=64)).colors.astype(float)
     ratio = found / np.maximum(truth, 1)
     assert ratio.std() / ratio.mean() < 0.04
-    plain = gather(layers[:1] + layers[3:4], TextureOptions(size=64, balance=False))
+    plain = gather(layers[:1] + layers[3:4], GatherOptions(size=64, balance=False))
     assert np.abs(plain.n_views - 2).max() == 0
     with pytest.raises(ValueError, match="at least one view"):
         gather([])
@@ -241,7 +241,7 @@ def test_places_and_files_that_are_none(tmp_path):
             PaintOptions(**changes)
     for changes in ({"size": 3}, {"wild": 0.0}, {"sharpness": -1.0}):
         with pytest.raises(ValueError):
-            TextureOptions(**changes)
+            GatherOptions(**changes)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

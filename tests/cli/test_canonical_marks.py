@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mvs.canonical.mark_output import _stems
 from mvs.cli import main
 from mvs.stages.ply import write_properties
 from tests.canonical.test_landmarks import MIDDLE, SCENE, seen_places
@@ -49,6 +50,11 @@ def test_pictures_of_a_folder(scene, tmp_path, capfd):
     np.testing.assert_allclose([float(v) for v in text[3].split()], pixels[0] + 0.5, atol=0.1)
     overlay = cv2.imread(str(tmp_path / "overlay" / "view_01.png"))
     assert (overlay[..., ::-1] != SCENE.images[1]).any()
+
+
+def test_no_two_pictures_share_a_file():
+    names = ["a/x.jpg", "b/x.jpg", "x.jpg", "x.png", "y.v2.png"]
+    assert _stems(names) == ["a/x", "b/x", "x.jpg", "x.png", "y.v2"]
 
 
 def test_a_query_is_a_layout_for_others(scene, tmp_path, capfd):

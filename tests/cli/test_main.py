@@ -162,11 +162,14 @@ def test_whatever_goes_wrong_is_one_line_and_a_code(capfd, monkeypatch, raised, 
 def test_a_reader_that_leaves_is_no_error():
     script = "from mvs.cli.main import main; main(['weights', 'card'])"
     with subprocess.Popen(
-        [sys.executable, "-c", f"import time; time.sleep(0.3); {script}"],
+        [sys.executable, "-c", f"input(); {script}"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
 

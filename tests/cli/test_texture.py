@@ -1,6 +1,7 @@
 """``mvs texture`` and ``mvs export`` from the command line."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from calib.capture import Capture, View
 from calib.formats import read_capture
 from calib.write import _write_png, write_capture
 from mvs.cli import main
+from mvs.record import note_source
 from mvs.stages.export import write_cloud, write_mesh
 from mvs.types import Mesh
 from tests.ball import make_ball, make_views, paint
@@ -95,6 +97,33 @@ def test_depths_and_the_workspace_are_exported(capfd, folder, textured, tmp_path
     assert "holds a capture already" in err
 
 
+def test_a_mesh_is_exported_with_fewer_faces(capfd, folder, tmp_path):
+    sizes = []
+    for more in ((), ("--max-faces", 500), ("--max-error", 0.01)):
+        path = tmp_path / f"{len(sizes)}.stl"
+        words = ["export", folder / "run" / "mesh.ply", "--output", path, *more]
+        assert run(capfd, *words)[0] == 0
+        mesh = trimesh.load(path)
+        sizes.append(len(mesh.faces))
+        far = np.abs(np.linalg.norm(mesh.triangles_center, axis=1) - 1)
+        # The ball's radius is 1, the diagonal of its box 2 sqrt(3).
+        assert far.max() < 0.05
+    assert 400 <= sizes[1] <= 500
+    assert sizes[2] < sizes[0] / 2
+
+
+def test_pictures_that_were_named_to_the_run_are_found_again(capfd, folder, tmp_path):
+    capture, images = tmp_path / "capture", tmp_path / "elsewhere"
+    shutil.copytree(folder / "capture", capture)
+    (capture / "images").rename(images)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    words = ["export", tmp_path / "run", "--output", tmp_path / "d", "--depths"]
+    for found, named in ((read_capture(capture, images), 0), (read_capture(folder / "capture"), 2)):
+        note = note_source(replace(found, path=capture))
+        (tmp_path / "run" / "run.json").write_text(json.dumps(note))
+        assert run(capfd, *words)[0] == named
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -108,6 +137,9 @@ def test_depths_and_the_workspace_are_exported(capfd, folder, textured, tmp_path
         (["export", "flat.ply", "--output", "d", "--depths"], "--capture"),
         (["export", "RUN", "--output", "d", "--depths", "--colmap-dense"], "not both"),
         (["export", "bad.ply", "--output", "a.obj"], "bad.ply: not a PLY file"),
+        (["export", "RUN/cloud.ply", "--output", "a.stl", "--max-faces", "900"], "no faces"),
+        (["export", "RUN/mesh.ply", "--output", "a.stl", "--max-faces", "9"], "at least 100"),
+        (["export", "RUN", "--output", "d", "--depths", "--max-faces", "900"], "leave them out"),
         (["texture", "CAPTURE", "RUN", "--output", "o", "--size", "5"], "size"),
         (["texture", "CAPTURE", "RUN/cloud.ply", "--output", "o"], "no faces"),
         (["texture", "CAPTURE", "nowhere.ply", "--output", "o"], "nowhere.ply: no such"),

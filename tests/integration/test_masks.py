@@ -1,15 +1,13 @@
 """The real command on captures whose masks are wrong, or are the pictures' alpha."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.integration.command import mvs
 from tests.scenes import make_scene, write_capture, write_cube_maps
 
 
@@ -32,19 +30,9 @@ def capture(paths, tmp_path):
     return tmp_path / "capture"
 
 
-def mvs(capture, maps, output, *more):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mvs", "reconstruct", capture, "--output", output, *more),
-            *("--embedder", "precomputed", "--cube-maps", maps, "--quality", "draft"),
-        ],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+def reconstruct(capture, maps, output, *more):
+    words = ("reconstruct", capture, "--output", output, *more)
+    return mvs(*words, "--embedder", "precomputed", "--cube-maps", maps, "--quality", "draft")
 
 
 def invert(capture, names):
@@ -55,7 +43,7 @@ def invert(capture, names):
 
 def test_inverted_masks_end_the_run_with_one_line(scene, paths, capture, tmp_path):
     invert(capture, scene.names)
-    done = mvs(capture, paths[1], tmp_path / "out")
+    done = reconstruct(capture, paths[1], tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.startswith("mvs: ")
     assert done.stderr.count("\n") == 1
@@ -65,7 +53,7 @@ def test_inverted_masks_end_the_run_with_one_line(scene, paths, capture, tmp_pat
 
 def test_one_inverted_mask_is_named(scene, paths, capture, tmp_path):
     invert(capture, scene.names[1:2])
-    done = mvs(capture, paths[1], tmp_path / "out", "--until", "embed")
+    done = reconstruct(capture, paths[1], tmp_path / "out", "--until", "embed")
     assert done.returncode == 0
     warnings = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
     assert warnings[0].startswith("1 of 4 masks look inverted, they keep the edge")
@@ -81,7 +69,7 @@ def test_alpha_reconstructs_what_mask_files_do(scene, paths, capture, tmp_path):
         cv2.imwrite(str(capture / "images" / name), np.dstack([image, mask]))
     shutil.rmtree(capture / "masks")
     for folder, output in ((paths[0], "files"), (capture, "alpha")):
-        done = mvs(folder, paths[1], tmp_path / output, "--until", "triangulate")
+        done = reconstruct(folder, paths[1], tmp_path / output, "--until", "triangulate")
         assert done.returncode == 0, done.stderr
     first, second = (tmp_path / output / "points.ply" for output in ("files", "alpha"))
     assert first.read_bytes() == second.read_bytes()

@@ -91,6 +91,8 @@ def limits_of(planes, share=0.2):
 def view(picture, mask, limits, seen=0b111):
     """The reference; every pixel is shown by the sources of the bit set."""
     bits = np.full(mask.shape, seen, np.uint64)
+    # Of one layout, for which the kernels are compiled once.
+    mask, limits = np.ascontiguousarray(mask), np.ascontiguousarray(limits)
     return Reference(picture, 1, mask, bits, limits, NO_CUBE, NO_CUBE[..., 0])
 
 

@@ -10,6 +10,8 @@ from mvs.network.network_embedder import NetworkEmbedder, Prediction
 from mvs.types import Square
 
 SIZE = 48
+# Seconds, where something waits: nothing is measured in them.
+PATIENCE = 300
 HEIGHT, WIDTH = 90, 120
 CENTER, AXES = (66.0, 44.0), (24.0, 30.0)
 
@@ -211,14 +213,14 @@ def test_number_of_threads_is_restored_after_an_error(two_threads):
 
 def test_pictures_that_overlap_in_time_all_get_one_thread(two_threads):
     """Two pictures are inside at once, and the first to enter leaves first."""
-    entered, leave = threading.Barrier(2, timeout=20), threading.Event()
+    entered, leave = threading.Barrier(2, timeout=PATIENCE), threading.Event()
     seen = []
 
     def predict(crop):
         is_first = crop[0, 0, 0] == 0
         entered.wait()
         if not is_first:
-            assert leave.wait(20)
+            assert leave.wait(PATIENCE)
         seen.append(torch.get_num_threads())
         return read_colours(crop)
 
@@ -231,11 +233,11 @@ def test_pictures_that_overlap_in_time_all_get_one_thread(two_threads):
 
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(embed, value) for value in (0, 9)]:
-            future.result(timeout=30)
+            future.result(timeout=PATIENCE)
     assert seen == [1, 1]
     # A thread made from now on may use both again.
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(torch.get_num_threads).result(timeout=30) == 2
+        assert pool.submit(torch.get_num_threads).result(timeout=PATIENCE) == 2
 
 
 def as_bytes(cube_map):

@@ -204,6 +204,22 @@ def test_the_own_files_lose_nothing(tmp_path):
         assert back.unit == "cm"
 
 
+def test_a_texture_that_was_cut_off_is_none_and_no_mix_of_two(tmp_path, monkeypatch):
+    write_textured(tmp_path / "textured.ply", ball_model())
+    write_model(ball_model(textured=False), tmp_path / "mesh.ply")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_textured(tmp_path / "textured.ply", ball_model(rows=6))
+    found = read_model(tmp_path)
+    assert found.texture is None
+    assert len(found.faces) == len(ball_model().faces)
+
+
 def test_corners_are_split_where_the_texture_is_cut():
     model = ball_model()
     split = split_corners(model.faces, model.texture)

@@ -1,4 +1,4 @@
-"""The whole chain gives the same bytes with one thread and with two, and in two runs."""
+"""The whole chain gives the same bytes with one thread and with two."""
 
 import os
 import subprocess
@@ -56,5 +56,4 @@ def run(n_threads):
 def test_one_thread_and_two_give_the_same_bytes():
     one = run("1")
     assert int(one.split()[1]) > 1000
-    assert one == run("2")
     assert one == run("2")

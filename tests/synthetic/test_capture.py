@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def test_the_world_is_as_documented(head_file, studio, written):
     np.testing.assert_allclose(info["identity"], person.identity, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def hits(written, capture):
+    """Of a view: distances to the head and to the shirt, see ``nearest_hits``."""
+
+    @functools.cache
+    def of_view(index):
+        camera = capture.views[index].camera
+        return [nearest_hits(written / "gt" / f"{name}.ply", camera) for name in ("mesh", "torso")]
+
+    return of_view
+
+
 def nearest_hits(path, camera, coarse=2):
     """Distance along the rays of every second pixel to a mesh, ray by ray; inf beside it."""
     y, x = (k.ravel() + 0.5 for k in np.mgrid[: camera.height : coarse, : camera.width : coarse])
@@ -108,10 +121,9 @@ def nearest_hits(path, camera, coarse=2):
 
 
 @pytest.mark.parametrize("index", [0, 2, 4])
-def test_the_mesh_reprojects_into_the_masks(written, capture, index):
+def test_the_mesh_reprojects_into_the_masks(written, capture, hits, index):
     view = capture.views[index]
-    head = nearest_hits(written / "gt" / "mesh.ply", view.camera)
-    shirt = nearest_hits(written / "gt" / "torso.ply", view.camera)
+    head, shirt = hits(index)
     hair = cv2.imread(str(written / "gt" / "hair" / f"{index:02d}.png"), cv2.IMREAD_GRAYSCALE)
     seen = np.isfinite(head) & (head < shirt)
     mask, hair = view.load_mask(), hair[::2, ::2] > 127
@@ -130,10 +142,9 @@ def test_the_mesh_reprojects_into_the_masks(written, capture, index):
     assert (moved & ~rim).sum() + moved.sum() > 2 * differ.sum()
 
 
-def test_masks_hide_the_shirt(written, capture):
+def test_masks_hide_the_shirt(capture, hits):
     view = capture.views[2]
-    head = nearest_hits(written / "gt" / "mesh.ply", view.camera)
-    shirt = nearest_hits(written / "gt" / "torso.ply", view.camera)
+    head, shirt = hits(2)
     front = np.isfinite(shirt) & (shirt < head)
     assert front.sum() > 50
     assert view.load_mask()[::2, ::2][front].mean() < 0.1

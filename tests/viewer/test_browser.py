@@ -39,7 +39,7 @@ def viewing(*arguments):
             assert address.startswith("http://localhost:"), process.stderr.read()
             yield address
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(WAIT / 1000) == 0
             assert (process.stdout.read(), process.stderr.read()) == ("", "")
         finally:
             process.kill()
@@ -58,7 +58,7 @@ def n_colors(picture):
 def settled(page, is_ready):
     """The canvas once something holds of it, and it no longer fades in."""
     last = picture_of(page)
-    for _ in range(60):
+    for _ in range(240):
         page.wait_for_timeout(500)
         now = picture_of(page)
         if is_ready(now) and np.abs(now - last).max() < 8:
@@ -76,7 +76,7 @@ def choose(page, label, option):
 def test_a_run_is_shown_coloured_and_clicked(tmp_path):
     run = write_run_of_ball(tmp_path)
     with viewing(run, "--port", 0) as address, playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT)
         page = browser.new_page(viewport={"width": 900, "height": 520})
         page.set_default_timeout(WAIT)
         page.goto(address)
@@ -104,6 +104,6 @@ def test_it_ends_when_interrupted_and_takes_a_free_port(tmp_path):
         with subprocess.Popen(command, cwd=ROOT, text=True, stdout=-1, stderr=-1) as second:
             address = second.stdout.readline().strip()
             second.send_signal(signal.SIGINT)
-            _, complaints = second.communicate(timeout=60)
+            _, complaints = second.communicate(timeout=WAIT / 1000)
     assert int(address.rpartition(":")[2]) > int(port)
     assert complaints == f"warning: port {port} is in use, took {address.rpartition(':')[2]}\n"

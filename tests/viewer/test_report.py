@@ -276,7 +276,7 @@ def test_pictures_that_changed_since_are_named(tmp_path):
     run = make_run(tmp_path / "run", capture)
     path = capture.views[2].image_path
     path.write_bytes(capture.views[1].image_path.read_bytes())
-    page = remake_report(run, lambda _: capture).read_text(encoding="utf-8")
+    page = remake_report(capture, run).read_text(encoding="utf-8")
     assert "1 views have changed since the run: 2.png" in page
     assert "Reconstruct again" in page
 

@@ -14,6 +14,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 # WebGL without a graphics card.
 SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# Patience only, in milliseconds.
+WAIT = 120_000
 SIZE = {"width": 1000, "height": 800}
 
 
@@ -27,6 +29,7 @@ def report(tmp_path_factory):
 def open_page(browser, report, **how):
     """The page once it has drawn or given up, and all that it complained of or asked for."""
     page = browser.new_page(viewport=SIZE, **how)
+    page.set_default_timeout(WAIT)
     said = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -48,7 +51,9 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def browser(chromium):
-    browser = chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *SOFTWARE])
+    browser = chromium.launch(
+        executable_path=BROWSER, args=["--no-sandbox", *SOFTWARE], timeout=WAIT
+    )
     yield browser
     browser.close()
 
