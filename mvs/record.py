@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -79,9 +81,13 @@ def peak_memory_mb() -> float:
     return float(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
-def _peak_memory_of_windows_mb() -> float:
-    import ctypes
+def return_memory() -> None:
+    """Give back to the system what this process has freed, which glibc else keeps for later."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
+
+def _peak_memory_of_windows_mb() -> float:
     class Counters(ctypes.Structure):
         # PROCESS_MEMORY_COUNTERS of psapi.h; the peak is the third.
         _fields_ = (
