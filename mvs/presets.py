@@ -36,7 +36,7 @@ class PipelineOptions:
 PRESETS = {
     "draft": PipelineOptions(),
     "fast": PipelineOptions(
-        match=MatchOptions(coarser=2.0),
+        match=MatchOptions(coarser=2.5),
         # As wide on the head as with the others' lattice.
         fuse=FuseOptions(radius_voxels=(4.0, 8.0)),
         extend=ExtendOptions(stride=2),

@@ -43,5 +43,6 @@ def test_merging_holds_the_points_about_twice():
     merged = _merge(parts, 0.05)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert not parts and len(merged.points) == 8000
+    assert not parts
+    assert len(merged.points) == 8000
     assert peak < 2.2 * size
