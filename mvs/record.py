@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -81,13 +79,9 @@ def peak_memory_mb() -> float:
     return float(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
-def return_memory() -> None:
-    """Give back to the system what this process has freed, which glibc else keeps for later."""
-    with contextlib.suppress(OSError, TypeError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _peak_memory_of_windows_mb() -> float:
+    import ctypes
+
     class Counters(ctypes.Structure):
         # PROCESS_MEMORY_COUNTERS of psapi.h; the peak is the third.
         _fields_ = (

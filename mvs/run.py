@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from mvs.cache import Store, digest, file_digest
 from mvs.folder import STAGES_FOLDER
-from mvs.record import RESULTS, Progress, Report, peak_memory_mb, return_memory
+from mvs.memory import return_memory
+from mvs.record import RESULTS, Progress, Report, peak_memory_mb
 
 _T = TypeVar("_T")
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.kernels.agreement import Depths, Tally, ask_view
+from mvs.memory import return_memory
 from mvs.stages.fuse import Fitted, look, thin
 from mvs.stages.refine import DepthMap
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, PointCloud
@@ -129,6 +130,7 @@ def _merge(parts: list[Fitted], voxel: float) -> Fitted:
     """The parts as one, thinned; the list is emptied: it would hold all of them once more."""
     joined = _join(parts)
     parts.clear()
+    return_memory()
     return thin(joined, voxel, np.zeros(3))
 
 
