@@ -264,7 +264,7 @@ def _look(
         rows = np.flatnonzero(sees)
         cosine = np.einsum("nk,nk->n", normals[rows], _unit(camera.center - points[rows]))
         pixels, _ = camera.project(points[rows])
-        samples.append(sample_picture(image, np.nan_to_num(pixels)).astype(np.float32))
+        samples.append(sample_picture(image, np.nan_to_num(pixels)))
         shares.append((np.maximum(cosine, 0.05) ** _HEAD_ON).astype(np.float32))
     gains = balance(seen, samples, shares, _EXPOSURE_ROUNDS)
     colors = np.clip(np.rint(mean_colors(seen, samples, shares, gains)), 0, 255).astype(np.uint8)
