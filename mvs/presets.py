@@ -36,6 +36,9 @@ class PipelineOptions:
 PRESETS = {
     "draft": PipelineOptions(),
     "fast": PipelineOptions(
+        match=MatchOptions(coarser=2.5),
+        # As wide on the head as with the others' lattice.
+        fuse=FuseOptions(radius_voxels=(4.0, 8.0)),
         extend=ExtendOptions(stride=2),
         refine=RefineOptions(every=2, n_sources=3, coarse_steps="SPS", steps="SPS"),
         mesh=MeshOptions(depth=8),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from mvs.cache import Store, digest, file_digest
 from mvs.folder import STAGES_FOLDER
+from mvs.memory import return_memory
 from mvs.record import RESULTS, Progress, Report, peak_memory_mb
 
 _T = TypeVar("_T")
@@ -90,6 +91,7 @@ class Run:
 
         self._own = []
         self.report.cached.pop(name, None)
+        return_memory()
         self._progress(name, 0, n_steps)
         start, cpu = time.perf_counter(), time.process_time()
         yield step

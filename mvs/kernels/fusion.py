@@ -37,10 +37,11 @@ def group_by_cell(
     if len(points) == 0:
         return np.empty(0, np.int32), np.zeros(1, np.int32)
     corner = points.min(axis=0) if origin is None else origin
-    cells = np.floor((points - corner) / cell).astype(np.int64)
-    cells -= cells.min(axis=0)
-    size = cells.max(axis=0) + 1
-    keys = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+    keys = np.zeros(len(points), np.int64)
+    for axis in range(3):
+        cells = np.floor((points[:, axis] - corner[axis]) / cell).astype(np.int64)
+        cells -= cells.min()
+        keys = keys * (cells.max() + 1) + cells
     order = np.argsort(keys, kind="stable").astype(np.int32)
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     return order, np.append(starts, len(order)).astype(np.int32)

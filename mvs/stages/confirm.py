@@ -11,6 +11,7 @@ import numpy.typing as npt
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.kernels.agreement import Depths, Tally, ask_view
+from mvs.memory import return_memory
 from mvs.stages.fuse import Fitted, look, thin
 from mvs.stages.refine import DepthMap
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, PointCloud
@@ -22,6 +23,8 @@ _FILL_EVERY = 3
 _UNCONFIRMED = np.float32(0.1)
 # More than this many points of several views are thinned before the next are asked.
 _MAX_POINTS = 2_000_000
+# Points whose neighbours are sought at a time.
+_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,14 @@ def confirm(
         # Thinned view by view: the same places as all at once, in a fraction of the memory.
         parts.append(thin(_fitted(part), voxel, np.zeros(3)))
         if sum(len(found.points) for found in parts) > _MAX_POINTS:
-            parts = [thin(_join(parts), voxel, np.zeros(3))]
+            parts = [_merge(parts, voxel)]
         if options.fill > 0:
             lone.append(thin(_fitted(rest), options.fill / 2 * footprint, np.zeros(3)))
-    every = _join(parts)
-    if not len(every.points):
+    if not any(len(found.points) for found in parts):
         raise ReconstructionError(
             "the views' depths agree nowhere", "check poses and focus, or leave out refinement"
         )
-    thinned = thin(every, voxel, np.zeros(3))
+    thinned = _merge(parts, voxel)
     if options.fill > 0:
         thinned = _fill(thinned, _join(lone), footprint, options)
     coords, confidence = _from_coarse(thinned.points, coarse)
@@ -122,6 +124,14 @@ def _fill(confirmed: Fitted, rest: Fitted, footprint: float, options: ConfirmOpt
     added = thin(kept, options.fill / 2 * footprint)
     added = replace(added, confidence=np.full_like(added.confidence, _UNCONFIRMED))
     return _join([confirmed, added])
+
+
+def _merge(parts: list[Fitted], voxel: float) -> Fitted:
+    """The parts as one, thinned; the list is emptied: it would hold all of them once more."""
+    joined = _join(parts)
+    parts.clear()
+    return_memory()
+    return thin(joined, voxel, np.zeros(3))
 
 
 def _join(parts: Sequence[Fitted]) -> Fitted:
@@ -224,10 +234,14 @@ def _from_coarse(points: DoubleArray, coarse: PointCloud) -> tuple[FloatArray, F
     """Cube coordinates and confidence of the nearest coarse points, by inverse distance."""
     from scipy.spatial import cKDTree
 
-    k = min(4, len(coarse))
-    distance, index = cKDTree(coarse.points).query(points, k=np.arange(1, k + 1))
-    weight = 1.0 / np.maximum(distance, 1e-12) ** 2
-    weight /= weight.sum(axis=1, keepdims=True)
-    coords = np.einsum("nk,nkc->nc", weight, coarse.coords[index])
-    confidence = np.einsum("nk,nk->n", weight, coarse.confidence[index])
-    return coords.astype(np.float32), confidence.astype(np.float32)
+    tree, k = cKDTree(coarse.points), min(4, len(coarse))
+    coords = np.empty((len(points), 3), np.float32)
+    confidence = np.empty(len(points), np.float32)
+    for start in range(0, len(points), _AT_ONCE):
+        part = np.s_[start : start + _AT_ONCE]
+        distance, index = tree.query(points[part], k=np.arange(1, k + 1))
+        weight = 1.0 / np.maximum(distance, 1e-12) ** 2
+        weight /= weight.sum(axis=1, keepdims=True)
+        coords[part] = np.einsum("nk,nkc->nc", weight, coarse.coords[index])
+        confidence[part] = np.einsum("nk,nk->n", weight, coarse.confidence[index])
+    return coords, confidence

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mvs.types import FloatArray
+from mvs.types import ByteArray, FloatArray
 
 # Exposure is compared where colours are neither black nor burnt out, on enough points.
 _DARK, _BRIGHT = 10, 245
@@ -17,7 +17,7 @@ _MAX_GAIN = 4.0
 
 def balance(
     seen: Sequence[npt.NDArray[np.bool_]],
-    samples: Sequence[FloatArray],
+    samples: Sequence[FloatArray | ByteArray],
     shares: Sequence[FloatArray],
     rounds: int,
 ) -> FloatArray:
@@ -41,7 +41,7 @@ def balance(
 
 def mean_colors(
     seen: Sequence[npt.NDArray[np.bool_]],
-    samples: Sequence[FloatArray],
+    samples: Sequence[FloatArray | ByteArray],
     shares: Sequence[FloatArray],
     gains: FloatArray,
 ) -> FloatArray:
@@ -55,7 +55,9 @@ def mean_colors(
 
 
 def _gains(
-    seen: Sequence[npt.NDArray[np.bool_]], samples: Sequence[FloatArray], mean: FloatArray
+    seen: Sequence[npt.NDArray[np.bool_]],
+    samples: Sequence[FloatArray | ByteArray],
+    mean: FloatArray,
 ) -> FloatArray:
     """(V, 3) factors that bring the views' colours to the mean; their own mean is 1."""
     gains = np.ones((len(samples), 3), np.float32)

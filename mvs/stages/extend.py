@@ -105,6 +105,10 @@ class _WorldFromCube:
         fades = np.exp(-0.5 * (distance[:, :1] / _CARRY) ** 2)
         return _quadratic(coords) @ self._fit + fades * near, distance[:, 0]
 
+    def is_far(self, coords: DoubleArray, gap: float) -> BoolArray:
+        """Which places (N, 3) are ``gap`` or more from the cloud's; quicker than all distances."""
+        return np.asarray(np.isinf(self.tree.query(coords, distance_upper_bound=gap)[0]))
+
 
 def _quadratic(coords: DoubleArray) -> DoubleArray:
     x, y, z = (coords - 0.5).T
@@ -123,6 +127,9 @@ def _extend_view(
     height, width = coords.shape[:2]
     pixels = _pixels(cube_map, options.stride)
     usable = _usable(cube_map, pixels, shots.masks[view], options)
+    if cube_map.normals is not None:
+        # No neighbours are needed for normals: most places are near the cloud, and left out early.
+        usable[usable] = world_from_cube.is_far(coords[usable].astype(np.float64), options.gap)
     if not usable.any():
         return join_clouds([])
     places = coords[usable].astype(np.float64)

@@ -213,13 +213,16 @@ def thin(fitted: Fitted, voxel: float, origin: DoubleArray | None = None) -> Fit
     if not len(fitted.points):
         return fitted
     rows, starts = group_by_cell(fitted.points, voxel, origin)
-    values = np.column_stack([fitted.points, fitted.normals, fitted.coords, fitted.confidence])
-    means = average_groups(rows, starts, values, fitted.weights)
+
+    def mean(values: npt.NDArray[np.floating]) -> DoubleArray:
+        return average_groups(rows, starts, values.astype(np.float64, copy=False), fitted.weights)
+
+    # One by one: all together would be as large as the points once more.
     return Fitted(
-        np.ascontiguousarray(means[:, :3]),
-        _unit(means[:, 3:6]),
-        means[:, 6:9].astype(np.float32),
-        np.clip(means[:, 9], 0.0, 1.0).astype(np.float32),
+        mean(fitted.points),
+        _unit(mean(fitted.normals)),
+        mean(fitted.coords).astype(np.float32),
+        np.clip(mean(fitted.confidence[:, None])[:, 0], 0.0, 1.0).astype(np.float32),
         np.add.reduceat(fitted.weights[rows], starts[:-1]),
         np.bitwise_or.reduceat(fitted.views[rows], starts[:-1], axis=0),
     )
@@ -261,7 +264,7 @@ def _look(
         rows = np.flatnonzero(sees)
         cosine = np.einsum("nk,nk->n", normals[rows], _unit(camera.center - points[rows]))
         pixels, _ = camera.project(points[rows])
-        samples.append(sample_picture(image, np.nan_to_num(pixels)).astype(np.float32))
+        samples.append(sample_picture(image, np.nan_to_num(pixels)))
         shares.append((np.maximum(cosine, 0.05) ** _HEAD_ON).astype(np.float32))
     gains = balance(seen, samples, shares, _EXPOSURE_ROUNDS)
     colors = np.clip(np.rint(mean_colors(seen, samples, shares, gains)), 0, 255).astype(np.uint8)

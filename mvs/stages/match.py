@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
@@ -40,6 +41,7 @@ class MatchOptions:
         matcher: nearest (in the cube) or epipolar (along the line).
         stride: every how many rows and columns a pixel of the reference is matched; None takes
             all pixels of coarse maps and of fine ones a lattice with about 340 to the cube's side.
+        coarser: a lattice that ``stride`` None takes is so many times as wide.
         min_confidence: pixels of less confidence are left out.
         max_cube_distance: between the two ends, in the cube.
         max_mutual_px: how far from where it started the way there and back may end.
@@ -54,6 +56,7 @@ class MatchOptions:
 
     matcher: str = "nearest"
     stride: int | None = None
+    coarser: float = 1.0
     min_confidence: float = 0.05
     max_cube_distance: float = 0.03
     max_mutual_px: float = 8.0
@@ -67,6 +70,8 @@ class MatchOptions:
             raise ValueError(f"matcher must be one of {', '.join(MATCHERS)}, got {self.matcher}")
         if self.stride is not None and self.stride < 1:
             raise ValueError(f"stride must be at least 1, got {self.stride}")
+        if not self.coarser > 0:
+            raise ValueError(f"coarser must be positive, got {self.coarser}")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
         for name in ("max_cube_distance", "max_mutual_px", "max_epipolar_px", "max_edge_px"):
@@ -155,7 +160,7 @@ def match_nearest(reference: MatchView, source: MatchView, options: MatchOptions
     Returns:
         Candidates within the bounds, in the order of the reference's pixels.
     """
-    rows = reference.select(options.stride or _stride(reference))
+    rows = reference.select(options.stride or _stride(reference, options.coarser))
     found = nearest(source.grid, reference.points[rows], options.max_cube_distance).index
     rows, found = rows[found >= 0], found[found >= 0]
     back = nearest(reference.grid, source.points[found], options.max_cube_distance, rows).index
@@ -186,7 +191,7 @@ def match_epipolar(reference: MatchView, source: MatchView, options: MatchOption
     Returns:
         Candidates within the bounds, in the order of the reference's pixels.
     """
-    rows = reference.select(options.stride or _stride(reference))
+    rows = reference.select(options.stride or _stride(reference, options.coarser))
     start = reference.centers(reference.pixels[rows])
     lines = epipolar_segments(reference, source, start)
     targets = reference.points[rows]
@@ -205,9 +210,9 @@ def match_epipolar(reference: MatchView, source: MatchView, options: MatchOption
 MATCHERS: dict[str, Matcher] = {"nearest": match_nearest, "epipolar": match_epipolar}
 
 
-def _stride(view: MatchView) -> int:
+def _stride(view: MatchView, coarser: float) -> int:
     """Every how many rows and columns there is enough to see."""
-    return max(1, round(_STRIDE_PER_SCALE * view.scale))
+    return max(1, round(_STRIDE_PER_SCALE * view.scale * coarser))
 
 
 def _measure(
@@ -274,12 +279,16 @@ def _tighten(
         )
     if options.tighten == 0 or not n_near:
         return max_distance, max_epipolar
-    distance = float(np.median(np.concatenate([found.matches.cube_distance for found in near])))
-    away = float(np.median(np.concatenate([found.epipolar_px for found in near])))
+    distance = _median([found.matches.cube_distance for found in near])
+    away = _median([found.epipolar_px for found in near])
     floor = _TIGHTEST_PX * max(1.0, float(np.median(1.0 / np.array(scales))))
     tight_distance = max(options.tighten * distance, floor / CUBE_PIXELS)
     tight_epipolar = max(options.tighten * away, floor)
     return min(max_distance, tight_distance), min(max_epipolar, tight_epipolar)
+
+
+def _median(parts: Sequence[npt.NDArray[np.floating]]) -> float:
+    return float(np.median(np.concatenate(parts), overwrite_input=True))
 
 
 def _keep(found: _Near, bounds: tuple[float, float]) -> Matches:

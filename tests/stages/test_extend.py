@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from mvs.stages.extend import ExtendOptions, extend
+from mvs.stages.extend import ExtendOptions, _WorldFromCube, extend
 from mvs.stages.fuse import fuse
 from mvs.stages.mesh import MeshOptions, mesh
 from mvs.stages.shots import Shots, head_mask
@@ -48,6 +48,23 @@ def test_what_is_missing_is_carried_on(scene, cloud, half, shots):
 def test_what_is_there_is_left_alone(cloud, shots):
     assert len(extend(cloud, shots)) < 1.05 * len(cloud)
     assert extend(cloud, shots, ExtendOptions(gap=0)) is cloud
+
+
+def test_places_near_the_cloud_left_out_early_change_nothing(half, shots, monkeypatch):
+    maps = [replace(m, normals=np.full_like(m.coords, 0.5)) for m in shots.cube_maps]
+    found = extend(half, replace(shots, cube_maps=maps))
+    is_far, shares = _WorldFromCube.is_far, []
+
+    def all_are(self, coords, gap):
+        shares.append(is_far(self, coords, gap).mean())
+        return np.ones(len(coords), np.bool_)
+
+    monkeypatch.setattr(_WorldFromCube, "is_far", all_are)
+    slow = extend(half, replace(shots, cube_maps=maps))
+    assert len(found) > len(half)
+    assert np.mean(shares) < 0.9
+    for field in fields(PointCloud):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(slow, field.name))
 
 
 def test_the_mesh_closes_what_views_see_and_nothing_else(scene, cloud, shots):

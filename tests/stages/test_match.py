@@ -124,6 +124,13 @@ def test_stride_fits_the_map_by_itself(scene):
         assert np.diff(rows).min() == expected
 
 
+def test_a_lattice_may_be_coarser(scene):
+    for coarser, expected in ((1.0, 1), (7.0, 2)):
+        wide = MatchOptions(coarser=coarser)
+        (match,) = match_views(scene.cube_maps, scene.cameras, [(2, [3])], wide)
+        assert np.diff(np.unique(match.reference_index // 128)).min() == expected
+
+
 def test_epipolar_segments_hold_the_point(scene):
     views = [
         prepare_view(m, c, 0.05, 0.02) for m, c in zip(scene.cube_maps, scene.cameras, strict=True)
@@ -152,5 +159,7 @@ def test_bad_arguments_are_named(scene):
             MatchOptions(**{name: 0.0})
     with pytest.raises(ValueError, match="stride"):
         MatchOptions(stride=0)
+    with pytest.raises(ValueError, match="coarser"):
+        MatchOptions(coarser=0.0)
     with pytest.raises(ValueError, match="cube maps"):
         match_views(scene.cube_maps[:2], scene.cameras, [])
