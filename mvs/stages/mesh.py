@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvs.errors import ReconstructionError
-from mvs.stages.meshers import MESHERS, Evidence, load_open3d
+from mvs.stages.meshers import MESHERS, Evidence
 from mvs.stages.refine import DepthMap
 from mvs.stages.shots import Shots
 from mvs.stages.trim import sight
@@ -125,7 +125,8 @@ def simplify(
     vertices: DoubleArray, faces: IntArray, max_faces: int
 ) -> tuple[DoubleArray, IntArray]:
     """Quadric edge collapse (Garland and Heckbert 1997), by Open3D; outlines are kept."""
-    open3d = load_open3d()
+    import open3d
+
     surface = open3d.geometry.TriangleMesh(
         open3d.utility.Vector3dVector(vertices), open3d.utility.Vector3iVector(faces)
     )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +20,6 @@ _THICK = 4.0
 _MIN_SEEN = 0.5
 # Depths whose pictures are less alike (1 - ZNCC) do not count.
 _MAX_COST = 0.5
-# What Open3D draws with in browsers: most of the time and memory that loading it takes.
-_PLOTS = ("dash", "plotly", "plotly.graph_objects")
 
 
 @dataclass(frozen=True)
@@ -57,28 +52,6 @@ class Evidence:
         return int(np.clip(np.floor(np.log2(cells)), *_DEPTHS))
 
 
-class _Unused(ModuleType):
-    """Stands for a module of which only names are imported."""
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-
-def load_open3d() -> Any:
-    """Open3D without its plots in browsers, in half the time."""
-    absent = {name: _Unused(name) for name in _PLOTS if name not in sys.modules}
-    if "open3d" in sys.modules:
-        absent = {}
-    sys.modules.update(absent)
-    try:
-        import open3d
-    finally:
-        for name in absent:
-            del sys.modules[name]
-    return open3d
-
-
 Mesher = Callable[[Evidence], tuple[DoubleArray, IntArray]]
 
 
@@ -90,7 +63,8 @@ def mesh_poisson(evidence: Evidence) -> tuple[DoubleArray, IntArray]:
     Returns:
         Vertices (V, 3) float64 and faces (F, 3) int32, also where there are no points.
     """
-    open3d = load_open3d()
+    import open3d  # heavy: 0.9 s
+
     cloud, extent = evidence.cloud, evidence.extent
     points = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(cloud.points / extent))
     points.normals = open3d.utility.Vector3dVector(cloud.normals.astype(np.float64))
@@ -111,9 +85,10 @@ def mesh_tsdf(evidence: Evidence) -> tuple[DoubleArray, IntArray]:
     Raises:
         ValueError: if there are no depth maps.
     """
+    import open3d
+
     if not evidence.maps:
         raise ValueError("tsdf fuses refined depth maps: take a --quality that refines")
-    open3d = load_open3d()
     core, device = open3d.core, open3d.core.Device("CPU:0")
     # In units of the extent, so that numbers are of order 1 whatever the capture's unit.
     extent = evidence.extent

@@ -1,7 +1,5 @@
 """TSDF against the exact surface; Poisson is tested where it is used, in test_mesh.py."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -103,15 +101,3 @@ def test_the_order_does_not_depend_on_the_order_it_came_in():
 def test_a_moved_map_has_moved_points(maps):
     shift = np.array([0.1, -2.0, 30.0])
     np.testing.assert_allclose(maps[0].moved(shift).points(), maps[0].points() + shift, atol=1e-6)
-
-
-def test_open3d_loads_without_its_plots():
-    script = """
-import sys
-from importlib.util import find_spec
-from mvs.stages.meshers import load_open3d
-assert load_open3d().geometry.TriangleMesh.create_sphere().has_triangles()
-assert not {name.partition(".")[0] for name in sys.modules} & {"dash", "plotly"}
-assert find_spec("plotly").origin
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
