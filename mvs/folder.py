@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,14 +12,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from calib.capture import Capture
 from calib.errors import CaptureError
 from calib.files import write_json
 
 STAGES_FOLDER = ".stages"
-_LOCK, _OWNER, _CAPTURE = "lock", "owner.json", "capture.json"
+_LOCK, _HELD, _OWNER, _CAPTURE = "lock", "held", "owner.json", "capture.json"
+# What file systems say that cannot lock, as some of networks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 # What ``tempfile.mkstemp`` adds to the names of files that a killed run was writing.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 
@@ -26,6 +29,9 @@ _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 @contextmanager
 def claimed(output: Path) -> Iterator[None]:
     """Have a folder for this process alone; the system frees it however the process ends.
+
+    Where the file system cannot lock, a file says who has it. One whose process is gone is taken
+    away on its own host; after a death on another, somebody has to.
 
     Args:
         output: exists and can be written to.
@@ -36,13 +42,14 @@ def claimed(output: Path) -> Iterator[None]:
     folder = output / STAGES_FOLDER
     try:
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        lock.acquire(blocking=False)
+        lock = _locked(folder)
     except Timeout:
         owner = _read_json(folder / _OWNER)
         who = f"process {owner['pid']} on {owner['host']}" if owner else "its process is not known"
-        reason = f"another run is writing here ({who})"
-        raise CaptureError(output, reason, "wait for it, or choose another --output") from None
+        reason, what = f"another run is writing here ({who})", "wait for it"
+        if (folder / _HELD).exists():
+            what = f"wait for it, remove {folder / _HELD} if it is gone"
+        raise CaptureError(output, reason, f"{what}, or choose another --output") from None
     except (OSError, NotImplementedError) as error:
         reason = f"cannot be locked ({getattr(error, 'strerror', None) or error})"
         raise CaptureError(output, reason, "choose another --output") from None
@@ -54,6 +61,24 @@ def claimed(output: Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def _locked(folder: Path) -> BaseFileLock:
+    """A lock that is held.
+
+    Raises:
+        Timeout: if somebody else holds it.
+        OSError: if there is none to be had.
+    """
+    lock: BaseFileLock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        lock = SoftFileLock(folder / _HELD)
+        lock.acquire(blocking=False)
+    return lock
 
 
 def claim_for(output: Path, capture: Capture, inputs: dict[str, str], force: bool = False) -> None:

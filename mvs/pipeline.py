@@ -26,9 +26,10 @@ from mvs.run import Run
 from mvs.stages.export import write_mesh
 from mvs.stages.judge import judge_lenses
 from mvs.stages.mesh import mesh
+from mvs.stages.prior import Prior
 from mvs.stages.refine import DepthMap
 from mvs.stages.remember import RememberingEmbedder
-from mvs.steps.coarse import from_cube_maps, from_points
+from mvs.steps.coarse import from_cube_maps, from_points, from_prior
 from mvs.steps.keys import KINDS, identities, picture_keys, stage_keys
 from mvs.steps.refined import refined_cloud
 from mvs.types import Embedder
@@ -45,6 +46,7 @@ def reconstruct(
     options: PipelineOptions | None = None,
     until: str = STAGES[-1],
     progress: Progress | None = None,
+    prior: Prior | None = None,
 ) -> Report:
     """Reconstruct a capture into a folder.
 
@@ -62,24 +64,27 @@ def reconstruct(
         options: of the stages.
         until: last stage to run.
         progress: called with stage, steps done and steps in all.
+        prior: the head's surface a moment ago. Where the pictures agree with it, refinement starts
+            from it; else the result is that without. ``notes`` of the report say which.
 
     Returns:
         Times, counts, warnings and the files written.
 
     Raises:
         ValueError: if ``until`` is no stage, or there is neither embedder nor refinement, or TSDF
-            without refinement.
+            or a prior without refinement.
         CaptureError: if a picture or mask cannot be read, or ``output`` cannot be written, belongs
             to another capture or to a run in progress.
         ReconstructionError: if a stage has nothing to go on with.
     """
     options = options or PipelineOptions()
     _check(embedder, options, until)
+    if prior is not None and not (embedder and options.refine and until in ("refine", "mesh")):
+        raise ValueError("a prior is for runs that refine what an embedder gives")
     prepare_output(output)
     with claimed(output):
-        report = Report(warnings=[*capture.warnings, *judge_lenses(capture)])
         try:
-            _run(capture, embedder, output, options, until, progress, report)
+            report = _run(capture, embedder, output, options, until, progress, prior)
         except OSError as error:
             raise CaptureError(
                 output, error.strerror or str(error), "choose another --output, or free some space"
@@ -95,9 +100,10 @@ def _run(
     options: PipelineOptions,
     until: str,
     progress: Progress | None,
-    report: Report,
-) -> None:
-    """Go on from what lies in a folder that is claimed; ``report`` is filled in."""
+    prior: Prior | None,
+) -> Report:
+    """Go on from what lies in a folder that is claimed."""
+    report = Report(warnings=[*capture.warnings, *judge_lenses(capture)])
     hashes, told = hash_views(capture), identities(capture, embedder)
     inputs = {name: hashed.whole for name, hashed in hashes.items()}
     claim_for(output, capture, inputs, options.cache.force)
@@ -108,8 +114,9 @@ def _run(
     if embedder is not None and not embedder.wants_distorted:
         embedder = RememberingEmbedder(embedder, store, picture_keys(capture, hashes, told))
     run = Run(report, output, store, progress, until, capture.unit)
-    run.resume(stage_keys(capture, hashes, told, options), _resumable(options, until))
-    _stages(capture, embedder, options, run)
+    keys = stage_keys(capture, hashes, told, options, prior)
+    run.resume(keys, _resumable(options, until, prior))
+    _stages(capture, embedder, options, run, prior)
     run.finish(STAGES)
     record = _record(capture, embedder, options, until, report)
     record |= {"embedder_identity": _in_short(told), "inputs": inputs}
@@ -117,10 +124,15 @@ def _run(
     # Where earlier results stay for want of new ones, so does what they were made of.
     if report.files or options.cache.keep == "none":
         store.clean(options.cache.keep)
+    return report
 
 
 def _stages(
-    capture: Capture, embedder: Embedder | None, options: PipelineOptions, run: Run
+    capture: Capture,
+    embedder: Embedder | None,
+    options: PipelineOptions,
+    run: Run,
+    prior: Prior | None,
 ) -> None:
     """The stages in order; each result is on disk before the next stage starts."""
     if run.is_complete:
@@ -128,7 +140,8 @@ def _stages(
     if embedder is None:
         coarse = from_points(capture, run)
     else:
-        coarse = from_cube_maps(capture, embedder, options, run)
+        coarse = None if prior is None else from_prior(capture, embedder, prior, options, run)
+        coarse = coarse or from_cube_maps(capture, embedder, options, run)
     if coarse is None:
         return
     cloud, shots = coarse
@@ -172,10 +185,12 @@ def _skipped(options: CacheOptions) -> tuple[str, ...]:
     return STAGES[STAGES.index(options.start) :] if options.start else ()
 
 
-def _resumable(options: PipelineOptions, until: str) -> list[str]:
+def _resumable(options: PipelineOptions, until: str, prior: Prior | None) -> list[str]:
     """Stages after whose results a run can go on, or which are all that is asked for."""
     # Fusion wants what was matched, TSDF the depth maps, not only their cloud.
     without = {"triangulate", "refine"} if options.mesh.mesher == "tsdf" else {"triangulate"}
+    # A prior goes before what was fused without.
+    without |= set() if prior is None else {"fuse"}
     return [stage for stage in STAGES if stage == until or stage not in without]
 
 

@@ -95,8 +95,10 @@ class Run:
         self._progress(name, 0, n_steps)
         start, cpu = time.perf_counter(), time.process_time()
         yield step
-        self.report.seconds[name] = time.perf_counter() - start
-        self.report.cpu_seconds[name] = time.process_time() - cpu
+        took, used = time.perf_counter() - start, time.process_time() - cpu
+        # What was begun twice took both times.
+        self.report.seconds[name] = self.report.seconds.get(name, 0.0) + took
+        self.report.cpu_seconds[name] = self.report.cpu_seconds.get(name, 0.0) + used
         self.report.peak_mb = self.report.stage_peak_mb[name] = peak_memory_mb()
         self._progress(name, n_steps, n_steps)
 

@@ -7,7 +7,7 @@ cube is the scene's own: coords = 0.5 + (point in the head's frame) * scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -172,11 +172,8 @@ def make_scene(
         pose = _look_at(azimuth, elevation)
         linear = [2.6 * size, 2.6 * size, size / 2 + shift[0], size / 2 + shift[1]]
         camera = Camera(lens[0], size, size, np.array([*linear, *lens[1]]), pose)
-        points, mask = _trace(shape, camera)
-        depths.append(np.where(mask, (points @ pose[2, :3]) + pose[2, 3], np.nan))
-        coords = np.where(mask[..., None], 0.5 + points * cube_scale, 0.0).astype(np.float32)
-        maps.append(CubeMap(coords, mask.astype(np.float32), mask, IDENTITY.copy()))
-        images.append(_shade(shape, points, mask))
+        for seen, into in zip(_see(shape, camera, cube_scale), (maps, images, depths), strict=True):
+            into.append(seen)
         moved = (np.vstack([pose, [0, 0, 0, 1]]) @ np.linalg.inv(motion))[:3]
         cameras.append(camera.with_pose(moved))
     names = tuple(f"view_{index:02d}.png" for index in range(n_views))
@@ -192,6 +189,26 @@ def make_scene(
         motion[:3, 3].copy(),
         radius,
         cube_scale,
+    )
+
+
+def move_head(scene: Scene, motion: DoubleArray) -> Scene:
+    """The head moved before cameras that stay: ``motion`` is (4, 4), rigid, in the head's frame."""
+    world_from_head = scene.world_from_head @ motion
+    seen = [
+        _see(
+            scene.shape, camera.with_pose(camera.cam_from_world @ world_from_head), scene.cube_scale
+        )
+        for camera in scene.cameras
+    ]
+    maps, images, depths = zip(*seen, strict=True)
+    return replace(
+        scene,
+        world_from_head=world_from_head,
+        cube_maps=maps,
+        images=images,
+        depths=depths,
+        center=world_from_head[:3, 3].copy(),
     )
 
 
@@ -287,6 +304,17 @@ def _look_at(azimuth: float, elevation: float, distance: float = 0.7) -> DoubleA
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(forward, right), forward])
     return np.column_stack([rotation, -rotation @ (towards * distance)])
+
+
+def _see(
+    shape: HeadShape, camera: Camera, cube_scale: float
+) -> tuple[CubeMap, ByteArray, DoubleArray]:
+    """What a camera sees of a head at the world's origin: map, picture and depths."""
+    points, mask = _trace(shape, camera)
+    depths = np.where(mask, points @ camera.rotation[2] + camera.translation[2], np.nan)
+    coords = np.where(mask[..., None], 0.5 + points * cube_scale, 0.0).astype(np.float32)
+    cube_map = CubeMap(coords, mask.astype(np.float32), mask, IDENTITY.copy())
+    return cube_map, _shade(shape, points, mask), depths
 
 
 def _trace(shape: HeadShape, camera: Camera) -> tuple[DoubleArray, BoolArray]:

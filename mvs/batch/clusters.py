@@ -130,12 +130,19 @@ def open_engine(
         try:
             client = distributed.Client(place, timeout=patience)
         except (OSError, TimeoutError, ValueError):
-            raise ValueError(
-                f"{options.scheduler}: no Dask scheduler answers; start one there (dask scheduler) "
-                "and run the same command again: what is finished is kept"
-            ) from None
+            raise ValueError(_no_answer(options.scheduler)) from None
         stack.callback(_close, client)
         yield DaskEngine(client, kind, options.required_resources()), str(client.dashboard_link)
+
+
+def _no_answer(scheduler: str | None) -> str:
+    where, what = "the scheduler of these workers", "look at the cluster's log"
+    if scheduler is not None:
+        where, what = scheduler, "start one there (dask scheduler)"
+    return (
+        f"{where}: no Dask scheduler answers; {what} and run the same command again: what is "
+        "finished is kept"
+    )
 
 
 def _close(client: Any) -> None:

@@ -36,7 +36,7 @@ class Engine(Protocol):
     name: str
 
     def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
-        """Do all frames.
+        """Do all frames, each once the one that it comes after has its outcome.
 
         Raises:
             SchedulerLostError: if nobody is there to ask any more.
@@ -69,20 +69,29 @@ class DaskEngine:
     def run(self, work: Work, frames: Sequence[Frame]) -> Answers:
         """Every frame as it is finished."""
         as_completed: Any = _distributed().as_completed
+        names = {frame.name for frame in frames}
+        waiting = {frame.after: frame for frame in frames if frame.after in names}
+        first = [frame for frame in frames if frame.after not in names]
         # One group of many tasks without dependencies is handed out one by one, not in advance.
         futures = self._client.map(
-            work, frames, pure=False, resources=self._resources, batch_size=len(frames)
+            work, first, pure=False, resources=self._resources, batch_size=len(first)
         )
-        asked = {future.key: (frame, 1) for future, frame in zip(futures, frames, strict=True)}
+        asked = {future.key: (frame, 1) for future, frame in zip(futures, first, strict=True)}
         finished = as_completed(futures)
+
+        def submit(frame: Frame, times: int) -> None:
+            future = self._client.submit(work, frame, pure=False, resources=self._resources)
+            asked[future.key] = (frame, times)
+            finished.add(future)
+
         for future in finished:
             frame, times = asked.pop(future.key)
             answer = self._answer(future)
             if answer is None and times < _MOST_TIMES:
-                again = self._client.submit(work, frame, pure=False, resources=self._resources)
-                asked[again.key] = (frame, times + 1)
-                finished.add(again)
+                submit(frame, times + 1)
             else:
+                if frame.name in waiting:
+                    submit(waiting.pop(frame.name), 1)
                 yield frame, _KILLED if answer is None else answer
             future.release()
 

@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 from calib.calibration import some_names
@@ -26,6 +27,7 @@ class Frame:
         masks: on disk, likewise; may be empty.
         capture: folder of a capture with cameras of its own, instead of all that; None without.
         cube_maps: folder of its precomputed cube maps, None without.
+        after: name of the frame whose surface it starts from, None for none.
     """
 
     number: int
@@ -33,6 +35,7 @@ class Frame:
     masks: Mapping[str, Path] = field(default_factory=dict)
     capture: Path | None = None
     cube_maps: Path | None = None
+    after: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +49,26 @@ class Found:
 
     frames: tuple[Frame, ...]
     warnings: tuple[str, ...] = ()
+
+
+def in_chains(frames: Sequence[Frame], length: int) -> tuple[Frame, ...]:
+    """Frames of which each starts from the one before it, but for the first of each chain.
+
+    A new chain begins at every number that ``length`` divides: which frames start anew does not
+    hang on which are asked for.
+
+    Raises:
+        ValueError: if the length is less than 1.
+    """
+    if length < 1:
+        raise ValueError(f"--chain must be at least 1, got {length}")
+    found = []
+    for _, group in groupby(frames, lambda frame: frame.number // length):
+        before: str | None = None
+        for frame in group:
+            found.append(replace(frame, after=before))
+            before = frame.name
+    return tuple(found)
 
 
 class Pattern:

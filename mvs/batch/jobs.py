@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from mvs.batch.rig import Rig
 from mvs.pipeline import PipelineOptions
 from mvs.record import hash_inputs
 
+SURFACE = "mesh.ply"
 _LEAST_VIEWS = 2
 
 
@@ -72,13 +73,13 @@ class Job:
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
 
-    def folder(self, frame: Frame) -> Path:
-        """Of a frame's results."""
-        return self.output / "frames" / frame.name
+    def folder(self, frame: str) -> Path:
+        """Of a frame's results, by its name."""
+        return self.output / "frames" / frame
 
-    def failure(self, frame: Frame) -> Path:
-        """Where it is written why a frame failed."""
-        return self.output / "failed" / f"{frame.name}.json"
+    def failure(self, frame: str) -> Path:
+        """Where it is written why a frame failed, by its name."""
+        return self.output / "failed" / f"{frame}.json"
 
     @property
     def settings(self) -> str:
@@ -101,19 +102,38 @@ class Job:
 
 def is_done(job: Job, frame: Frame) -> bool:
     """Whether a frame is done, judged by the names, sizes and times of its pictures alone."""
-    manifest = read_manifest(job.folder(frame))
+    manifest = read_manifest(job.folder(frame.name))
     return (
         not job.force
         and manifest is not None
         and manifest["settings"] == job.settings
         and manifest["stat"] == file_stat(frame)
+        and manifest.get("seed") == seed_of(job, frame)
     )
+
+
+def seed_of(job: Job, frame: Frame) -> dict[str, str] | None:
+    """Name and SHA-256 of the surface that a frame starts from, as it is now; None without.
+
+    The frame before must have been done, or have failed, for good.
+    """
+    if frame.after is None:
+        return None
+    # What failed may have left what another try or other settings gave.
+    manifest = read_manifest(job.folder(frame.after))
+    if (
+        manifest is None
+        or manifest["settings"] != job.settings
+        or job.failure(frame.after).exists()
+    ):
+        return None
+    return {"frame": frame.after, "sha256": str(manifest["files"][SURFACE]["sha256"])}
 
 
 def known_failure(job: Job, frame: Frame) -> str | None:
     """Why the frame failed before, of the same pictures and settings; None where it did not."""
     try:
-        document = json.loads(job.failure(frame).read_text(encoding="utf-8"))
+        document = json.loads(job.failure(frame.name).read_text(encoding="utf-8"))
         if [document["settings"], document["stat"]] == [job.settings, file_stat(frame)]:
             return str(document["reason"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -123,7 +143,7 @@ def known_failure(job: Job, frame: Frame) -> str | None:
 
 def note_failure(job: Job, frame: Frame, reason: str) -> None:
     """Write down why a frame failed."""
-    path = job.failure(frame)
+    path = job.failure(frame.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         path,
@@ -150,16 +170,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def frame_key(job: Job, frame: Frame, capture: Capture) -> str:
+def frame_key(
+    job: Job, frame: Frame, capture: Capture, seed: Mapping[str, str] | None = None
+) -> str:
     """Hash of everything that decides about a frame's bytes.
 
     Args:
         job: its settings.
         frame: for its cube maps.
         capture: its pictures, masks and cameras.
+        seed: of ``seed_of``.
     """
     maps = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _map_files(frame)]
-    return _hash(json.dumps([job.settings, hash_inputs(capture), maps], sort_keys=True))
+    return _hash(json.dumps([job.settings, hash_inputs(capture), maps, seed], sort_keys=True))
 
 
 def input_bytes(frame: Frame) -> int:

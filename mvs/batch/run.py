@@ -89,9 +89,14 @@ def run_batch(
         _sweep(job.output)
         batch = Batch(n_frames=len(frames))
         recorder = _Recorder(job, batch, progress or (lambda _: None))
-        known = {frame.name: _known(job, frame, retry) for frame in frames}
+        known: dict[str, Outcome | None] = {}
+        for frame in frames:
+            # What the frame before will give decides.
+            waits = frame.after in known and known[frame.after] is None
+            known[frame.name] = None if waits else _known(job, frame, retry)
         batch.outcomes |= {name: outcome for name, outcome in known.items() if outcome is not None}
         left = [frame for frame in frames if known[frame.name] is None]
+        recorder.stamps = {frame.name: _stamp(job, frame) for frame in left}
         recorder.note(force=True)
         patience, n_left, n_lost = _FIRST_PATIENCE, len(left), 0
         while left:
@@ -122,6 +127,7 @@ class _Recorder:
 
     def __init__(self, job: Job, batch: Batch, progress: Progress) -> None:
         self.batch = batch
+        self.stamps: dict[str, tuple[int, int] | None] = {}
         self._job, self._progress = job, progress
         self._start = time.perf_counter()
         self._written = 0.0
@@ -139,15 +145,31 @@ class _Recorder:
 def _work_off(engine: Engine, job: Job, left: list[Frame], recorder: _Recorder) -> None:
     """Do the frames that are left, taking each from the list when it is done."""
     for frame, answer in engine.run(partial(work, job), list(left)):
-        outcome = _given_up(job, frame, answer) if isinstance(answer, str) else answer
-        recorder.batch.outcomes[frame.name] = outcome
+        outcomes = recorder.batch.outcomes
+        if isinstance(answer, str):
+            outcomes[frame.name] = _given_up(job, frame, answer, recorder.stamps[frame.name])
+        else:
+            outcomes[frame.name] = answer
         left.remove(frame)
         recorder.note()
 
 
-def _given_up(job: Job, frame: Frame, reason: str) -> Outcome:
-    """The outcome of a frame that no worker could finish, or say that it was finished."""
-    if is_done(job, frame):
+def _stamp(job: Job, frame: Frame) -> tuple[int, int] | None:
+    """What changes when a frame is published; None before it ever is."""
+    try:
+        found = (job.folder(frame.name) / "manifest.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _given_up(job: Job, frame: Frame, reason: str, before: tuple[int, int] | None) -> Outcome:
+    """The outcome of a frame that no worker could finish, or say that it was finished.
+
+    What is done again by force was done ``before``, too.
+    """
+    is_new = not job.force or _stamp(job, frame) != before
+    if is_new and is_done(dataclasses.replace(job, force=False), frame):
         return _earlier(job, frame)
     note_failure(job, frame, reason)
     return Outcome(frame.name, "failed", reason)
@@ -163,15 +185,18 @@ def _known(job: Job, frame: Frame, retry: bool) -> Outcome | None:
 
 def _earlier(job: Job, frame: Frame) -> Outcome:
     """The outcome of a frame that is done already, as its own record has it."""
-    manifest = read_manifest(job.folder(frame)) or {}
+    job.failure(frame.name).unlink(missing_ok=True)
+    folder = job.folder(frame.name)
+    manifest = read_manifest(folder) or {}
+    start = str(manifest.get("start", ""))
     warnings = tuple(manifest.get("warnings", ()))
     try:
-        record = json.loads((job.folder(frame) / RUN).read_text(encoding="utf-8"))
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         seconds, cpu = (sum(record[key].values()) for key in ("seconds", "cpu_seconds"))
         peak = float(record["peak_memory_mb"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return Outcome(frame.name, "kept", warnings=warnings)
-    return Outcome(frame.name, "kept", "", seconds, cpu, 0.0, peak, "", warnings)
+        return Outcome(frame.name, "kept", start=start, warnings=warnings)
+    return Outcome(frame.name, "kept", "", seconds, cpu, 0.0, peak, "", start, warnings)
 
 
 def _document(job: Job, batch: Batch) -> dict[str, Any]:

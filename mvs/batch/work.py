@@ -3,6 +3,10 @@
 A frame's results appear in ``frames/000123`` all at once, by the renaming of a folder. Beside them
 lies ``manifest.json``: hashes of what they were made from and of the results themselves. Where it
 still holds, the frame is done.
+
+A frame of a chain is handed the surface of the frame before; it takes it where its own pictures
+agree, and is reconstructed as if there were none where they do not, or that frame failed. What it
+was handed is part of what it was made from: where that changes, the frame is done no more.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from calib.calibration import some_names
 from calib.capture import Capture, CaptureError
@@ -27,18 +34,22 @@ from calib.formats import read_capture
 from calib.lens import KeptMaps
 from mvs.batch.frames import Frame
 from mvs.batch.jobs import (
+    SURFACE,
     Job,
     file_stat,
     frame_key,
     input_bytes,
     note_failure,
     read_manifest,
+    seed_of,
 )
-from mvs.cache import CacheOptions
+from mvs.cache import CacheOptions, file_digest
 from mvs.errors import ReconstructionError
 from mvs.kernels.threads import use_threads
 from mvs.pipeline import reconstruct
 from mvs.record import Report, peak_memory_mb
+from mvs.stages.export import read_mesh
+from mvs.stages.prior import Prior
 from mvs.types import Embedder
 
 REGISTERED = "registered.ply"
@@ -58,6 +69,7 @@ class Outcome:
         overhead: seconds of these that went into anything but reconstruction and registration.
         peak_mb: most memory its worker had held by then.
         worker: host and process.
+        start: what it started from.
         warnings: what the user should know, one line each.
     """
 
@@ -69,6 +81,7 @@ class Outcome:
     overhead: float = 0.0
     peak_mb: float = 0.0
     worker: str = ""
+    start: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -82,14 +95,14 @@ def work(job: Job, frame: Frame) -> Outcome:
     start, cpu = time.perf_counter(), time.process_time()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     try:
-        state, warnings, inner = _make(job, frame)
+        state, manifest, inner = _make(job, frame)
     except (CaptureError, ReconstructionError, ValueError, OSError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
     except Exception as error:  # noqa: BLE001
         # A fault of ours in one frame must not end the others.
         reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
     else:
-        job.failure(frame).unlink(missing_ok=True)
+        job.failure(frame.name).unlink(missing_ok=True)
         seconds = time.perf_counter() - start
         return Outcome(
             frame.name,
@@ -100,28 +113,30 @@ def work(job: Job, frame: Frame) -> Outcome:
             max(seconds - inner, 0.0),
             peak_memory_mb(),
             worker,
-            warnings,
+            manifest["start"],
+            tuple(manifest["warnings"]),
         )
     note_failure(job, frame, reason)
     took, used = time.perf_counter() - start, time.process_time() - cpu
     return Outcome(frame.name, "failed", reason, took, used, 0.0, peak_memory_mb(), worker)
 
 
-def _make(job: Job, frame: Frame) -> tuple[str, tuple[str, ...], float]:
-    """State, warnings, and the seconds that went into the frame itself."""
+def _make(job: Job, frame: Frame) -> tuple[str, dict[str, Any], float]:
+    """State, manifest, and the seconds that went into the frame itself."""
     use_threads(job.threads)
-    target = job.folder(frame)
+    target = job.folder(frame.name)
     lost: dict[str, str] = {}
     given = _read(job, frame, lost)
-    key, stat = frame_key(job, frame, given), file_stat(frame)
+    prior, seed = _prior(job, frame)
+    key, stat = frame_key(job, frame, given, seed), file_stat(frame)
     manifest = read_manifest(target)
     if manifest is not None and manifest["key"] == key and not job.force:
         if manifest["stat"] != stat:
             write_json(target / "manifest.json", manifest | {"stat": stat})
-        return "kept", tuple(manifest["warnings"]), 0.0
+        return "kept", manifest, 0.0
     with _scratch(target) as folder:
         start = time.perf_counter()
-        report, warnings = _reconstruct(job, frame, given, lost, folder)
+        report, warnings = _reconstruct(job, frame, (given, prior), lost, folder)
         names = [path.name for path in report.files]
         if job.register:
             names += _register(folder)
@@ -131,27 +146,63 @@ def _make(job: Job, frame: Frame) -> tuple[str, tuple[str, ...], float]:
             "key": key,
             "settings": job.settings,
             "stat": stat,
+            "seed": seed,
+            "start": _start(frame, report),
+            "head": report.notes.get("head"),
             "input_bytes": input_bytes(frame),
             "warnings": warnings,
             "files": _seal(folder, names),
         }
         write_json(folder / "manifest.json", document)
-        _publish(folder, target)
-    return "done", warnings, inner
+        _publish(folder, target, None if job.force else key)
+    return "done", document, inner
+
+
+def _prior(job: Job, frame: Frame) -> tuple[Prior | None, dict[str, str] | None]:
+    """The surface to start from and its ``seed_of``; None without, or if it is damaged."""
+    seed = seed_of(job, frame)
+    if frame.after is None or seed is None:
+        return None, None
+    path = job.folder(frame.after) / SURFACE
+    head = (read_manifest(path.parent) or {}).get("head")
+    if head is None or file_digest(path) != seed["sha256"]:
+        return None, None
+    return Prior(read_mesh(path), np.array(head["center"]), head["radius"]), seed
+
+
+def _start(frame: Frame, report: Report) -> str:
+    """What a frame was started from, in words."""
+    if frame.after is None:
+        return "anew"
+    found = report.notes.get("prior")
+    if found is None:  # None was there, or nothing came of it.
+        return f"anew: no surface of frame {frame.after} is of use"
+    if not found["taken"]:
+        return f"anew: the surface of frame {frame.after} fits {found['share']:.0%} of the pixels"
+    return f"frame {frame.after}"
 
 
 def _reconstruct(
-    job: Job, frame: Frame, capture: Capture, lost: dict[str, str], folder: Path
+    job: Job,
+    frame: Frame,
+    given: tuple[Capture, Prior | None],
+    lost: dict[str, str],
+    folder: Path,
 ) -> tuple[Report, tuple[str, ...]]:
     """The report and all warnings; images whose picture or mask cannot be read become lost."""
+    capture, prior = given
     # The folder goes with whoever dies: nobody would ever take up the stages' results.
     options = replace(job.pipeline, cache=CacheOptions(is_used=False))
     while True:
         warnings = [*_missing(job, frame), *lost.values()]
         try:
             _check_views(job, capture, warnings)
-            report = reconstruct(capture, _embedder(job, frame), folder, options)
+            report = reconstruct(capture, _embedder(job, frame), folder, options, prior=prior)
             return report, (*warnings, *report.warnings)
+        except ReconstructionError:
+            if prior is None:
+                raise
+            prior = None
         except CaptureError as error:
             _lose(frame, error, lost)
             capture = _read(job, frame, lost)
@@ -253,8 +304,11 @@ def _seal(folder: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
     return files
 
 
-def _publish(folder: Path, target: Path) -> None:
-    """Give a finished folder its name; what had it before goes."""
+def _publish(folder: Path, target: Path, key: str | None) -> None:
+    """Give a finished folder its name; what had it before goes, but not what is of this ``key``."""
+    if key is not None and (read_manifest(target) or {}).get("key") == key:
+        # Another worker was as fast, and the frame after may be reading its result.
+        return
     aside = folder.with_name(f"{folder.name}.old")
     with suppress(FileNotFoundError):
         target.rename(aside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ from mvs.batch.frames import (
     find_by_folder,
     find_by_pattern,
     find_in_list,
+    in_chains,
     with_cube_maps,
 )
 from mvs.cli.source import FormatName, NetworkOptions
@@ -52,6 +54,8 @@ class Options(NetworkOptions, StageOptions):
         format: of the camera file, if it shall not be found out.
         frames: which, as 0:100:2 (the end left out), 7 or 3,5,10:20; all if not given.
         register: wrap the template onto every mesh too: registered.ply, the same topology in all.
+        chain: frames that follow each other, each started from the surface of the one before
+            where its pictures agree with that; 1 starts every frame anew.
         min_views: frames with fewer usable pictures fail.
         device: where the network computes, as PyTorch names it, the same for all workers.
         retry: do again what failed of the same pictures and options.
@@ -70,6 +74,7 @@ class Options(NetworkOptions, StageOptions):
     format: FormatName | None = None
     frames: str | None = None
     register: bool = False
+    chain: int = 1
     min_views: int = 2
     device: str = "cpu"
     retry: bool = False
@@ -107,6 +112,7 @@ def run(options: Options) -> int:
         if options.cube_maps is not None:
             maps = Pattern(str(options.cube_maps), ("frame",))
             found = replace(found, frames=with_cube_maps(found.frames, maps))
+        frames = in_chains(found.frames, options.chain)
         job = Job(
             output=options.output.absolute(),
             rig=rig,
@@ -122,9 +128,9 @@ def run(options: Options) -> int:
         if not options.quiet:
             warn(found.warnings)
         show = _Show(options, progress)
-        batch = run_batch(job, found.frames, options.cluster, options.retry, show)
+        batch = run_batch(job, frames, options.cluster, options.retry, show)
     if not options.quiet:
-        _print(batch)
+        _print(batch, options)
     for outcome in batch.failed:
         sys.stderr.write(f"failed: frame {outcome.frame}: {outcome.reason}\n")
     return 1 if batch.failed else 0
@@ -159,6 +165,8 @@ def _check(options: Options) -> None:
         raise ValueError("--cube-maps are for --embedder precomputed")
     if options.embedder == "none" and (options.register or options.quality == "draft"):
         raise ValueError("--embedder none has no --register and no --quality draft")
+    if options.chain > 1 and (options.embedder == "none" or options.quality == "draft"):
+        raise ValueError("--chain is for what is refined: not for --embedder none, --quality draft")
     if options.embedder == "none" and options.weights is not None:
         raise ValueError("--embedder none uses no --weights: leave them out")
 
@@ -201,8 +209,8 @@ def _choice(options: Options) -> EmbedderChoice:
     return EmbedderChoice(options.embedder, weights, digest, options.device)
 
 
-def _print(batch: Batch) -> None:
-    """Time and memory a frame, and warnings."""
+def _print(batch: Batch, options: Options) -> None:
+    """Time and memory a frame, warnings, and what can come next."""
     from mvs.cli.show import table, warn
 
     for outcome in batch.outcomes.values():
@@ -211,6 +219,9 @@ def _print(batch: Batch) -> None:
     n_kept = sum(o.state == "kept" for o in batch.outcomes.values())
     rows = [("frames", str(batch.n_frames))]
     rows += [("done before", str(n_kept)), ("failed", str(len(batch.failed)))]
+    if options.chain > 1:
+        n_followed = sum(o.start.startswith("frame") for o in batch.outcomes.values())
+        rows.append(("from the frame before", str(n_followed)))
     if made:
         n = len(made)
         rows += [
@@ -222,3 +233,8 @@ def _print(batch: Batch) -> None:
         ]
     rows.append(("seconds in all", f"{batch.seconds:.1f}"))
     table("", ("what", ""), rows)
+    if options.register and len(batch.outcomes) > len(batch.failed):
+        command = (
+            f"mvs batch export {shlex.quote(str(options.output))} --output head.usdc --smooth 5"
+        )
+        sys.stdout.write(f"one moving mesh of them, smoothed in time: {command}\n")

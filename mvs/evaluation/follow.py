@@ -63,7 +63,7 @@ class Look:
             view,
             cube_map.image_from_map,
             pixels,
-            sample_coords(view, on_map),
+            sample_coords(view.coords, on_map),
             cube_map.confidence[row, column],
             np.asarray(inside & cube_map.mask[row, column]),
         )

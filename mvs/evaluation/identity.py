@@ -206,7 +206,7 @@ def _follow(start: _Look, end: _Look, rows: BoolArray) -> DoubleArray:
     has = inside & start.view.valid[row, column]
     if not has.any():
         return error
-    targets = sample_coords(start.view, on_map[has])
+    targets = sample_coords(start.view.coords, on_map[has])
     near = nearest(end.view.grid, targets).index
     pixels = end.view.pixels[near]
     place, distance = locate(end.view.coords, end.view.cells, targets, pixels, _MAX_SHIFT)

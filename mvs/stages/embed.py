@@ -88,6 +88,7 @@ def embed_views(
     embedder: Embedder,
     options: EmbedOptions | None = None,
     progress: Callable[[], None] | None = None,
+    head: Sphere | None = None,
 ) -> EmbeddedViews:
     """Load, undistort and embed every view.
 
@@ -96,6 +97,7 @@ def embed_views(
         embedder: gives pixels their coordinates.
         options: see ``EmbedOptions``.
         progress: called twice per view, once found and once embedded.
+        head: where it is; found if not given.
 
     Returns:
         Pinhole views with their cube maps.
@@ -105,7 +107,7 @@ def embed_views(
         ReconstructionError: if fewer than two views agree on a head.
     """
     options = options or EmbedOptions()
-    embed = _embed_distorted if embedder.wants_distorted else _find
+    embed = _embed_distorted if embedder.wants_distorted else _find if head is None else _load
     with ThreadPoolExecutor(options.threads) as pool:
         found = []
         for seen in pool.map(lambda view: embed(view, embedder), views):
@@ -113,12 +115,12 @@ def embed_views(
             if progress is not None:
                 progress()
         cameras = tuple(seen.camera for seen in found)
-        head = locate_head(cameras, [seen.square for seen in found])
+        sphere = head or locate_head(cameras, [seen.square for seen in found])
 
         def finish(seen: _Seen) -> CubeMap:
             if seen.cube_map is not None:
                 return seen.cube_map
-            return _embed_region(seen, head, embedder, options.margin)
+            return _embed_region(seen, sphere, embedder, options.margin)
 
         maps = []
         for cube_map in pool.map(finish, found):
@@ -127,7 +129,7 @@ def embed_views(
                 progress()
     images, masks = tuple(seen.image for seen in found), tuple(seen.mask for seen in found)
     looks = tuple(seen.look for seen in found)
-    return EmbeddedViews(cameras, images, tuple(maps), head, masks, looks)
+    return EmbeddedViews(cameras, images, tuple(maps), sphere, masks, looks)
 
 
 def locate_head(cameras: Sequence[Camera], squares: Sequence[Square | None]) -> Sphere:
@@ -200,6 +202,10 @@ def _find(view: View, embedder: Embedder) -> _Seen:
     pinhole = view.load_pinhole()
     square = embedder.find_head(pinhole.image, view.name)
     return _seen(pinhole, square, None)
+
+
+def _load(view: View, embedder: Embedder) -> _Seen:  # noqa: ARG001
+    return _seen(view.load_pinhole(), None, None)
 
 
 def _embed_distorted(view: View, embedder: Embedder) -> _Seen:

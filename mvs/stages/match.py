@@ -199,7 +199,7 @@ def match_epipolar(reference: MatchView, source: MatchView, options: MatchOption
     hit = np.isfinite(distance)
     rows, pixels, distance, start = rows[hit], pixels[hit], distance[hit], start[hit]
     back_lines = epipolar_segments(source, reference, pixels)
-    targets = sample_coords(source, pixels)
+    targets = sample_coords(source.coords, pixels)
     back, _ = search_lines(reference.tiles, targets, back_lines, options.max_cube_distance)
     with np.errstate(invalid="ignore"):
         away = np.linalg.norm(back - start, axis=1)

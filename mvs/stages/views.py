@@ -122,15 +122,15 @@ def epipolar_segments(reference: MatchView, source: MatchView, pixels: DoubleArr
     return segments
 
 
-def sample_coords(view: MatchView, pixels: DoubleArray) -> FloatArray:
-    """Cube coordinates (M, 3) float32 interpolated at positions (M, 2) in pixels of the map."""
-    height, width = view.valid.shape
+def sample_coords(coords: FloatArray, pixels: DoubleArray) -> FloatArray:
+    """Cube coordinates (M, 3) float32 of a map (H, W, 3), interpolated at its pixels (M, 2)."""
+    height, width = coords.shape[:2]
     place = pixels - 0.5
     x = np.clip(np.floor(place[:, 0]).astype(np.int64), 0, max(width - 2, 0))
     y = np.clip(np.floor(place[:, 1]).astype(np.int64), 0, max(height - 2, 0))
     fx, fy = (place[:, 0] - x)[:, None], (place[:, 1] - y)[:, None]
-    top = view.coords[y, x] * (1 - fx) + view.coords[y, x + 1] * fx
-    bottom = view.coords[y + 1, x] * (1 - fx) + view.coords[y + 1, x + 1] * fx
+    top = coords[y, x] * (1 - fx) + coords[y, x + 1] * fx
+    bottom = coords[y + 1, x] * (1 - fx) + coords[y + 1, x + 1] * fx
     return np.ascontiguousarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
 
 

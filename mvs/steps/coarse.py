@@ -9,13 +9,14 @@ from calib.masks import judge_masks
 from mvs.errors import ReconstructionError
 from mvs.presets import PipelineOptions
 from mvs.run import Run
-from mvs.stages.embed import EmbeddedViews, embed_views
+from mvs.stages.embed import EmbeddedViews, Sphere, embed_views
 from mvs.stages.export import write_cloud
 from mvs.stages.fuse import fuse
 from mvs.stages.judge import judge_views
 from mvs.stages.match import match_views
 from mvs.stages.notes import histogram, mean_confidences
 from mvs.stages.pairs import choose_pairs
+from mvs.stages.prior import LEAST_SHARE, MOST_SHIFT, Prior, cloud_of, follow
 from mvs.stages.shots import Shots, head_mask
 from mvs.stages.sparse import sparse_cloud
 from mvs.stages.triangulate import Triangulation, nothing_triangulated, triangulate
@@ -58,9 +59,7 @@ def from_cube_maps(
     """A coarse cloud of cube matches, and the views; None where the run is over."""
     with run.stage("embed", 2 * len(capture.views)) as step:
         views = embed_views(capture.views, embedder, options.embed, step)
-        run.count(views=len(views.cameras), views_with_head=int(views.head.agrees.sum()))
-        run.note(agrees=views.head.agrees.tolist(), confidence=mean_confidences(views.cube_maps))
-        run.warn(judge_views(capture, views))
+        _tell(capture, views, views.head, run)
     if run.is_over("embed"):
         return None
     refined = run.standing("refine")
@@ -86,6 +85,43 @@ def from_cube_maps(
     if run.is_over("fuse"):
         return None
     return cloud, _shots(capture, views)
+
+
+def from_prior(
+    capture: Capture, embedder: Embedder, prior: Prior, options: PipelineOptions, run: Run
+) -> tuple[PointCloud, Shots] | None:
+    """A coarse cloud of a surface known before, and the views; None where it is of no use."""
+    with run.stage("embed", 2 * len(capture.views)) as step:
+        agrees = np.ones(len(capture.views), np.bool_)
+        moved = prior
+        # Where the head has moved too far for the old crops, a second look at where it is now.
+        for _ in range(2):
+            head = Sphere(moved.center, moved.radius, agrees)
+            views = embed_views(capture.views, embedder, options.embed, step, head)
+            shots = _shots(capture, views)
+            moved, share, shift = follow(moved, shots)
+            if share < LEAST_SHARE or shift < MOST_SHIFT:
+                break
+        is_taken = share >= LEAST_SHARE and shift < MOST_SHIFT
+        run.note(prior={"taken": is_taken, "share": round(share, 4), "shift": round(shift, 4)})
+        if not is_taken:
+            return None
+        _tell(capture, views, Sphere(moved.center, moved.radius, agrees), run)
+    refined = run.standing("refine")
+    if refined is not None:
+        return refined.cloud, shots
+    with run.stage("fuse"):
+        cloud = cloud_of(moved.surface, shots)
+        run.count(cloud_points=len(cloud))
+    return cloud, shots
+
+
+def _tell(capture: Capture, views: EmbeddedViews, head: Sphere, run: Run) -> None:
+    """Count and note what was embedded, and where the head is."""
+    run.count(views=len(views.cameras), views_with_head=int(head.agrees.sum()))
+    run.note(agrees=head.agrees.tolist(), confidence=mean_confidences(views.cube_maps))
+    run.note(head={"center": head.center.tolist(), "radius": head.radius})
+    run.warn(judge_views(capture, views))
 
 
 def _triangulated(

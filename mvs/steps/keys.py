@@ -11,6 +11,7 @@ from mvs.cache import code_digest, digest
 from mvs.presets import PipelineOptions
 from mvs.record import ViewHashes, library_versions
 from mvs.run import Milestone
+from mvs.stages.prior import Prior
 from mvs.stages.refine import DepthMap
 from mvs.stages.triangulate import Triangulation
 from mvs.steps.refined import Coarse, Refined, wanted_depths
@@ -54,6 +55,7 @@ def stage_keys(
     hashes: Mapping[str, ViewHashes],
     told: Mapping[str, str | None],
     options: PipelineOptions,
+    prior: Prior | None = None,
 ) -> dict[str, str]:
     """The hashes of the stages' results, each made of what came before and the stage's options.
 
@@ -65,6 +67,7 @@ def stage_keys(
         hashes: of ``hash_views``.
         told: of ``identities``; empty without an embedder.
         options: of the stages.
+        prior: surface that refinement may start from.
     """
     views = [
         (view.name, hashes[view.name].whole, view.uses_alpha, view.point_ids, told.get(view.name))
@@ -80,7 +83,7 @@ def stage_keys(
     if told:
         keys["fuse"] = key = digest(key, options.fuse)
     if options.refine is not None:
-        keys["coarse"] = digest(key, options.extend)
+        keys["coarse"] = digest(key, options.extend, prior)
         keys["depths"] = digest(keys["coarse"], wanted_depths(options, bool(told)))
         keys["refine"] = key = digest(keys["depths"], options.confirm)
     keys["mesh"] = digest(key, options.mesh)

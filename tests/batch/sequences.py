@@ -1,23 +1,43 @@
 """Tiny sequences on disk: a few cameras, exact cube maps, another picture every frame."""
 
+import dataclasses
 import hashlib
 import shutil
 
 import cv2
 import numpy as np
 
-from tests.scenes import make_scene, perturb, write_capture
+from mvs.batch.frames import Pattern, find_by_pattern, in_chains, with_cube_maps
+from mvs.batch.jobs import EmbedderChoice, Job
+from mvs.batch.rig import read_rig
+from mvs.pipeline import PipelineOptions
+from mvs.stages.mesh import MeshOptions
+from mvs.stages.refine import RefineOptions
+from tests.scenes import make_scene, move_head, perturb, write_capture
 
 N_VIEWS, SIZE = 3, 96
 
 
-def write_sequence(folder, n_frames=3):
-    """A ``rig`` without pictures, ``shot/view_00/000000.png``, ``masks`` and ``maps``."""
-    scene = make_scene(N_VIEWS, SIZE, arc_deg=40.0)
-    write_capture(scene, folder / "rig")
+# Little refinement, for time.
+REFINED = PipelineOptions(
+    refine=RefineOptions(n_sources=2, coarse_steps="SPS", steps="SPS", n_best=1),
+    mesh=MeshOptions(depth=5),
+)
+
+
+def write_sequence(folder, n_frames=3, motion=None):
+    """A ``rig`` without pictures, ``shot/view_00/000000.png``, ``masks`` and ``maps``.
+
+    The head is still, or moves by ``motion(number)``; its scenes are returned then.
+    """
+    still = make_scene(N_VIEWS, SIZE, arc_deg=40.0)
+    write_capture(still, folder / "rig")
     for kind in ("images", "masks"):
         shutil.rmtree(folder / "rig" / kind)
-    for number in range(n_frames):
+    scenes = [
+        still if motion is None else move_head(still, motion(number)) for number in range(n_frames)
+    ]
+    for number, scene in enumerate(scenes):
         maps = perturb(scene, 0.001, 0.001, seed=number)
         (folder / "maps" / f"{number:06d}").mkdir(parents=True)
         for name, image, cube_map in zip(scene.names, scene.images, maps, strict=True):
@@ -35,7 +55,20 @@ def write_sequence(folder, n_frames=3):
                 confidence=cube_map.confidence,
                 mask=cube_map.mask,
             )
-    return scene
+    return still if motion is None else scenes
+
+
+def job_of(folder, chain=1, pipeline=REFINED, **changes):
+    """The job and the frames of ``write_sequence``."""
+    rig = read_rig(folder / "rig")
+    images = Pattern(f"{folder}/shot/{{camera}}/{{frame:06d}}.png")
+    masks = Pattern(f"{folder}/masks/{{camera}}/{{frame:06d}}.png")
+    frames = find_by_pattern(rig, images, masks).frames
+    frames = with_cube_maps(frames, Pattern(f"{folder}/maps/{{frame:06d}}", ("frame",)))
+    names = frozenset(image.name for image in rig.images)
+    choice = EmbedderChoice("precomputed")
+    job = Job(folder / "out", rig, pipeline, choice, cameras=names)
+    return dataclasses.replace(job, **changes), in_chains(frames, chain)
 
 
 def arguments(folder, output, *more):

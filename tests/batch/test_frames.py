@@ -5,10 +5,12 @@ import pytest
 
 from calib.calibration import CalibratedImage
 from mvs.batch.frames import (
+    Frame,
     Pattern,
     find_by_folder,
     find_by_pattern,
     find_in_list,
+    in_chains,
     is_selected,
     select,
 )
@@ -53,6 +55,27 @@ def test_ranges_leave_their_end_out(wanted, expected):
 def test_what_names_no_frames_is_refused(wanted):
     with pytest.raises(ValueError, match="--frames"):
         select([0, 1], wanted)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "length", "after"),
+    [
+        ([0, 1, 2, 3], 1, [None, None, None, None]),
+        ([0, 1, 2, 3, 4], 2, [None, 0, None, 2, None]),
+        # The same frames start anew whichever are asked for; gaps are bridged.
+        ([3, 4, 6, 7, 8, 20], 4, [None, None, 4, 6, None, None]),
+    ],
+)
+def test_frames_follow_each_other_in_chains(numbers, length, after):
+    found = in_chains([Frame(number) for number in numbers], length)
+    assert [frame.number for frame in found] == numbers
+    names = [None if number is None else f"{number:06d}" for number in after]
+    assert [frame.after for frame in found] == names
+
+
+def test_a_chain_has_a_frame():
+    with pytest.raises(ValueError, match="--chain must be at least 1"):
+        in_chains([Frame(0)], 0)
 
 
 @pytest.mark.parametrize("start", ["", "./", "inside/../", "x/..//./"])

@@ -7,11 +7,11 @@ import pytest
 
 from mvs.batch import jobs
 from mvs.batch import work as module
-from mvs.batch.frames import Pattern, find_by_pattern, find_in_list, with_cube_maps
-from mvs.batch.jobs import EmbedderChoice, Job, known_failure
-from mvs.batch.rig import read_rig
+from mvs.batch.frames import Pattern, find_in_list, with_cube_maps
+from mvs.batch.jobs import known_failure
 from mvs.cache import CacheOptions
 from mvs.pipeline import PRESETS
+from tests.batch import sequences
 from tests.batch.sequences import results, write_sequence
 
 
@@ -22,14 +22,9 @@ def sequence(tmp_path):
 
 
 def job_of(folder, **changes):
-    rig = read_rig(folder / "rig")
-    images = Pattern(f"{folder}/shot/{{camera}}/{{frame:06d}}.png")
-    frames = find_by_pattern(rig, images).frames
-    frames = with_cube_maps(frames, Pattern(f"{folder}/maps/{{frame:06d}}", ("frame",)))
-    names = frozenset(image.name for image in rig.images)
-    choice = EmbedderChoice("precomputed")
-    job = Job(folder / "out", rig, PRESETS["draft"], choice, cameras=names)
-    return dataclasses.replace(job, **changes), frames
+    """Of draft quality, without masks."""
+    job, frames = sequences.job_of(folder, pipeline=PRESETS["draft"], **changes)
+    return job, [dataclasses.replace(frame, masks={}) for frame in frames]
 
 
 def work(job, frames):
@@ -88,7 +83,7 @@ def test_damaged_results_are_made_again_to_the_same_bytes(sequence):
     job, frames = job_of(sequence)
     work(job, frames[:1])
     first = results(job.output)
-    (job.folder(frames[0]) / "mesh.ply").write_bytes(b"ply")
+    (job.folder(frames[0].name) / "mesh.ply").write_bytes(b"ply")
     assert is_done(job, frames[:1]) == [False]
     assert states(work(job, frames[:1])) == ["done"]
     assert results(job.output) == first
@@ -127,11 +122,11 @@ def test_a_fault_in_one_frame_does_not_end_the_others(sequence, monkeypatch):
     job, frames = job_of(sequence)
     real = module.reconstruct
 
-    def faulty(capture, embedder, output, options):
+    def faulty(capture, embedder, output, options, prior):
         if output.name.startswith(".000000"):
             (output / "half.ply").write_bytes(b"half")
             raise TypeError("two\nlines")
-        return real(capture, embedder, output, options)
+        return real(capture, embedder, output, options, prior=prior)
 
     monkeypatch.setattr(module, "reconstruct", faulty)
     outcomes = work(job, frames)

@@ -1,10 +1,11 @@
-"""Batches: workers against one process, workers that are killed, schedulers that go away, overhead.
+"""Batches: workers against one process, chains of frames, workers and schedulers that are killed.
 
-Two sequences: a rendered performance of 24 frames by 8 cameras (from the ICT-FaceKit head of
-``tests.shared``; a folder given as an argument is taken instead), and a tiny one with exact cube
-maps for what happens to processes.
+Two sequences: a tiny one with exact cube maps for what happens to processes, and a rendered
+performance by 8 cameras (from the ICT-FaceKit head of ``tests.shared``) for what a frame costs. Of
+a folder given as an argument the latter alone is measured.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -151,43 +152,72 @@ def tiny(folder):
         measure(folder, folder / "serial")
 
 
-def performance(folder, shot):
-    """One process against two workers; what a frame costs beside its reconstruction."""
+def performance(folder, shot, options):
+    """One process against two workers, every frame alone and in chains; what a frame costs."""
     words = ["batch", shot, "--images", f"{shot}/images/{{camera}}/{{frame:06d}}.jpg"]
-    words += ["--masks", f"{shot}/masks/{{camera}}/{{frame:06d}}.png", "--quality", "draft"]
-    took = {}
-    for name, more in (("serial", ()), ("two", ("--workers", 2, "--dashboard", 0))):
-        output = folder / name
-        code, took[name] = mvs(*words, "--output", output, "--threads", 1, *more)
-        frames = summary(output)["frames"].values()
-        n = len(frames)
-        inner = sum(
-            sum(json.loads((output / "frames" / f["frame"] / RUN).read_text())["seconds"].values())
-            for f in frames
-        )
-        cpu, seconds = (sum(f[key] for f in frames) for key in ("cpu_seconds", "seconds"))
-        print(f"{name}: {took[name]:.1f} s, exit code {code}, {n} frames")
-        print(f"  {cpu / n:.2f} CPU seconds a frame, {seconds / n:.2f} s")
-        beside = sum(f["overhead"] for f in frames)
-        print(f"  beside reconstruction in the worker: {beside / seconds:.2%}")
-        if name == "serial":
-            print(f"  beside the stages, start and all: {(took[name] - inner) / took[name]:.2%}")
-    print(f"speed-up {took['serial'] / took['two']:.2f}, load {os.getloadavg()}")
-    compare("two workers against one process", folder / "two", folder / "serial")
+    words += ["--masks", f"{shot}/masks/{{camera}}/{{frame:06d}}.png"]
+    words += ["--quality", options.quality, "--threads", 1]
+    # Kernels are compiled, files are in memory.
+    mvs(*words, "--frames", 0, "--output", folder / "first")
+    words += ["--frames", f"0:{options.frames}"]
+    two = ("--workers", 2, "--dashboard", 0)
+    means = {}
+    for name, more in (("alone", ()), ("in chains", ("--chain", options.chain))):
+        serial, workers = folder / name, folder / f"{name}, two"
+        took, means[name] = measure(f"{name}, one process", serial, [*words, *more])
+        took_two, _ = measure(f"{name}, two workers", workers, [*words, *more, *two])
+        print(f"  speed-up {took / took_two:.2f}, load {os.getloadavg()[0]:.1f}")
+        compare("two workers against one process", workers, serial)
+        if options.quality == "draft":
+            return
+    ratio = means["alone"] / means["in chains"]
+    print(f"chains of {options.chain}: {ratio:.2f} times as many frames in a CPU second")
+
+
+def measure(name, output, words):
+    """Seconds of a batch, and CPU seconds a frame."""
+    code, took = mvs(*words, "--output", output)
+    frames = summary(output)["frames"].values()
+    n = len(frames)
+    cpu, seconds, beside = (
+        sum(f[key] for f in frames) for key in ("cpu_seconds", "seconds", "overhead")
+    )
+    inner = sum(
+        sum(json.loads((output / "frames" / f["frame"] / RUN).read_text())["seconds"].values())
+        for f in frames
+    )
+    print(f"{name}: {took:.1f} s, exit code {code}, {n} frames")
+    print(f"  a frame: {cpu / n:.2f} CPU seconds, {seconds / n:.2f} s")
+    for start in ("anew", "frame"):
+        part = [f["cpu_seconds"] for f in frames if f["start"].startswith(start)]
+        if 0 < len(part) < n:
+            which = "begun anew" if start == "anew" else "from the frame before"
+            print(f"  {len(part)} {which}: {sum(part) / len(part):.2f} CPU seconds a frame")
+    print(f"  beside reconstruction in the worker: {beside / seconds:.2%}")
+    if "--workers" not in words:
+        share, each = (took - inner) / took, (took - inner) / n
+        print(f"  beside the stages, process start and all: {share:.2%}, {each:.2f} s a frame")
+    return took, cpu / n
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shot", nargs="?", type=Path, help="of mvs synthesize performance")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--chain", type=int, default=4)
+    parser.add_argument("--quality", default="fast")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "tiny").mkdir()
-        tiny(folder / "tiny")
-        shot = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "shot"
-        if not shot.exists():
+        if options.shot is None:
+            (folder / "tiny").mkdir()
+            tiny(folder / "tiny")
             if not ICT.is_file():
                 print(f"{ICT} is absent: no performance to measure")
                 return
-            mvs("synthesize", "performance", "--head", ICT, "--output", shot)
-        performance(folder, shot)
+            n = ("--n-frames", options.frames)
+            mvs("synthesize", "performance", "--head", ICT, "--output", folder / "shot", *n)
+        performance(folder, options.shot or folder / "shot", options)
 
 
 if __name__ == "__main__":

@@ -135,3 +135,26 @@ def test_the_command_says_so_in_one_line(capture, whole, tmp_path, capfd):
     with claimed(tmp_path / "out"):
         assert main.run(words) == 2
     assert "another run is writing here" in capfd.readouterr().err
+
+
+def test_a_file_system_without_locks_has_a_file_that_says_who_is_at_work(tmp_path, monkeypatch):
+    import errno
+
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    held = tmp_path / ".stages" / "held"
+    for _ in range(2):
+        with claimed(tmp_path):
+            assert held.exists()
+            with pytest.raises(CaptureError, match="another run is writing here") as error:
+                claimed(tmp_path).__enter__()
+            assert f"remove {held} if it is gone" in str(error.value)
+        assert not held.exists()
+    # Of a host that nobody can ask.
+    held.write_text("1\nfar-away\n")
+    with pytest.raises(CaptureError, match=f"remove {held}"):
+        claimed(tmp_path).__enter__()
