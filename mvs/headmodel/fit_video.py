@@ -13,6 +13,7 @@ from calib.camera import Camera
 from calib.scale import Similarity
 from mvs.errors import ReconstructionError
 from mvs.headmodel.arrow import minimise_frames
+from mvs.headmodel.chain import minimise_chain
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.fit_image import USUAL_FOCAL, check_size, zoomed
 from mvs.headmodel.observe import Observation, ObserveOptions, Observer
@@ -43,7 +44,8 @@ class VideoOptions:
         expression_change: standard deviation of an expression's change from frame to frame.
         turn_change: of the head's and the joints' rotation, radians.
         move_change: of the head's position, metres.
-        sweeps: times that each frame is fitted between its neighbours.
+        joint: when the steps stop that move all frames together, once each was fitted after the one
+            before it.
         fit: weights, as of a single picture.
     """
 
@@ -51,7 +53,7 @@ class VideoOptions:
     expression_change: float = 0.15
     turn_change: float = 0.1
     move_change: float = 0.02
-    sweeps: int = 1
+    joint: SolveOptions = field(default_factory=lambda: SolveOptions(steps=2, tolerance=1e-3))
     fit: FitOptions = field(
         default_factory=lambda: FitOptions(
             observe=ObserveOptions(blocks=600), solve=SolveOptions(steps=4, tolerance=1e-3)
@@ -59,8 +61,8 @@ class VideoOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.keyframes < 1 or self.sweeps < 0:
-            raise ValueError("keyframes must be at least 1, sweeps not negative")
+        if self.keyframes < 1:
+            raise ValueError("keyframes must be at least 1")
         if not min(self.expression_change, self.turn_change, self.move_change) > 0:
             raise ValueError(f"changes must be positive, got {self}")
 
@@ -278,14 +280,13 @@ def _follow(
         start = next(reversed(found.values()), _at_rest(key))
         found[t] = _fit_frame(energies[t], view, start, how)
         energies[t].forget()
+    for energy in energies:
+        energy.beside = ()
     states = [_between(found, t) for t in range(len(seen))]
-    for _ in range(options.sweeps):
-        for t, energy in enumerate(energies):
-            energy.beside = tuple(states[k] for k in (t - 1, t + 1) if 0 <= k < len(states))
-            energy.beside_sd = spread
-            box = energy.box("identity")
-            states[t] = minimise(energy.rows, states[t], box, SolveOptions(2, 1e-3)).state
-            energy.forget()
+    shared = np.zeros(key.size, np.bool_)
+    shared[columns(model)["identity"]] = True
+    box = energies[0].box("identity")
+    states, _ = minimise_chain(energies, states, box, shared, spread, options.joint)
     confidence = np.zeros((len(states), len(model.topology.coords)), np.float32)
     for t in shown:
         confidence[t] = vertex_confidence(energies[t], states[t], model)
