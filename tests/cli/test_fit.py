@@ -108,7 +108,7 @@ def test_capture_of_one_view(made, tmp_path, capsys):
     finally:
         known.unlink()
     assert "--register needs a reconstruction" in capsys.readouterr().err
-    assert 1000 * np.median(np.linalg.norm(posed(tmp_path) - truth, axis=1)) < 10.0
+    assert 1000 * np.median(np.linalg.norm(posed(tmp_path) - truth, axis=1)) < 25.0
 
 
 def test_up_and_unit(made, tmp_path):
