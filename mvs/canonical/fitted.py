@@ -21,7 +21,7 @@ from mvs.canonical.surface import find_pieces
 from mvs.canonical.template import Template
 from mvs.stages.obj import read_obj
 from mvs.stages.ply import read_properties
-from mvs.types import ByteArray, DoubleArray, FloatArray, IntArray
+from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray, IntArray
 
 # Parts of a fit's PLY that are skin: face; head and neck.
 _SKIN = (0, 1)
@@ -92,7 +92,7 @@ def make_fitted(
         ValueError: if there is no skin.
     """
     usable = np.isfinite(coords).all(axis=1)
-    outer = usable & np.isin(part, _SKIN)
+    outer: BoolArray = np.asarray(usable & np.isin(part, _SKIN))
     kept = faces[usable[faces].all(axis=1)]
     pieces = find_pieces(kept, len(coords))
     with_skin = pieces[kept[outer[kept].all(axis=1)][:, 0]]

@@ -112,7 +112,7 @@ class _Chain:
         """
         links = [_link(a, b, self.deviations) for a, b in pairwise(states)]
         total = float(sum((link.error**2).sum() for link in links))
-        elimination = _Elimination(np.flatnonzero(self.shared & self.box.free))
+        elimination = _Elimination(_rows(self.shared & self.box.free))
         before: _Link | None = None
         for energy, state, after in zip(self.energies, states, [*links, None], strict=True):
             terms = energy.rows(state, derive)
@@ -120,7 +120,7 @@ class _Chain:
             total += sum(row.energy() for row in terms)
             if derive:
                 normal, gradient = self._equations(terms, before, after)
-                own = np.flatnonzero(_is_loose(state, self.box, gradient) & ~self.shared)
+                own = _rows(_is_loose(state, self.box, gradient) & ~self.shared)
                 elimination.add(normal, gradient, own, before)
             before = after
         return (elimination.steps(len(self.shared)) if derive else []), total
@@ -129,7 +129,7 @@ class _Chain:
         self, terms: Sequence[Rows], before: _Link | None, after: _Link | None
     ) -> tuple[DoubleArray, DoubleArray]:
         """(P, P) and (P,) of one frame; zeros for what is fixed."""
-        free, n = np.flatnonzero(self.box.free), len(self.shared)
+        free, n = _rows(self.box.free), len(self.shared)
         normal, gradient = np.zeros((n, n)), np.zeros(n)
         found = add_normal_equations([row.of_columns(free) for row in terms])
         normal[np.ix_(free, free)], gradient[free] = found
@@ -141,6 +141,10 @@ class _Chain:
             gradient += after.by_first.T @ after.error
         normal[np.diag_indices(n)] *= 1 + self.damping
         return normal, gradient
+
+
+def _rows(chosen: BoolArray) -> IntArray:
+    return np.flatnonzero(chosen).astype(np.int32)
 
 
 def _is_loose(state: State, box: Box, gradient: DoubleArray) -> BoolArray:
@@ -185,12 +189,13 @@ class _Elimination:
         if self._last is None:
             raise ValueError("there is no frame")
         own, inner, cross, known = self._last
-        solved = np.linalg.solve(inner, np.column_stack([coupling, cross, known]))
+        sides = np.column_stack([coupling, cross, known])
+        solved: DoubleArray = np.asarray(np.linalg.solve(inner, sides))
         n = coupling.shape[1]
         self._total -= cross.T @ solved[:, n:-1]
         self._right -= cross.T @ solved[:, -1]
         self._solved.append((own, solved))
-        return np.asarray(solved)
+        return solved
 
     def steps(self, size: int) -> list[DoubleArray]:
         """The answer of every frame (size,)."""
@@ -198,10 +203,11 @@ class _Elimination:
         both = np.zeros(0)
         if len(self._border):
             both = -np.linalg.solve(self._total, self._right)
-        steps, after = [], np.zeros(0)
+        steps: list[DoubleArray] = []
+        after: DoubleArray = np.zeros(0)
         for own, solved in reversed(self._solved):
             n = len(after)
-            after = -(solved[:, -1] + solved[:, n:-1] @ both + solved[:, :n] @ after)
+            after = np.asarray(-(solved[:, -1] + solved[:, n:-1] @ both + solved[:, :n] @ after))
             step = np.zeros(size)
             step[self._border], step[own] = both, after
             steps.append(step)
