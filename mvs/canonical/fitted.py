@@ -91,7 +91,7 @@ def make_fitted(
     Raises:
         ValueError: if there is no skin.
     """
-    usable = np.isfinite(coords).all(axis=1)
+    usable: BoolArray = np.asarray(np.isfinite(coords).all(axis=1))
     outer: BoolArray = np.asarray(usable & np.isin(part, _SKIN))
     kept = faces[usable[faces].all(axis=1)]
     pieces = find_pieces(kept, len(coords))

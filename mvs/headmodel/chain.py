@@ -31,7 +31,7 @@ def minimise_chain(
     states: Sequence[State],
     box: Box,
     shared: BoolArray,
-    deviations: Deviations,
+    deviations: Sequence[Deviations],
     options: SolveOptions | None = None,
 ) -> tuple[list[State], tuple[float, ...]]:
     """Lower the energy of all frames and of the changes between them, together.
@@ -44,7 +44,7 @@ def minimise_chain(
         states: one per frame, alike in what is shared.
         box: bounds, of every frame.
         shared: (P,) bool unknowns that all frames share; they may be fixed.
-        deviations: of the changes from frame to frame, see ``change``.
+        deviations: of the change from each frame to the next, see ``change``.
         options: see ``SolveOptions``.
 
     Returns:
@@ -102,7 +102,7 @@ class _Chain:
     energies: Sequence[Energy]
     box: Box
     shared: BoolArray
-    deviations: Deviations
+    deviations: Sequence[Deviations]
     damping: float
 
     def look(self, states: Sequence[State], derive: bool) -> tuple[list[DoubleArray], float]:
@@ -110,7 +110,10 @@ class _Chain:
 
         Of each frame the derivatives are let go before those of the next are made.
         """
-        links = [_link(a, b, self.deviations) for a, b in pairwise(states)]
+        links = [
+            _link(*ends, spread)
+            for ends, spread in zip(pairwise(states), self.deviations, strict=True)
+        ]
         total = float(sum((link.error**2).sum() for link in links))
         elimination = _Elimination(_rows(self.shared & self.box.free))
         before: _Link | None = None
@@ -200,9 +203,9 @@ class _Elimination:
     def steps(self, size: int) -> list[DoubleArray]:
         """The answer of every frame (size,)."""
         self._solve_last(np.zeros((0 if self._last is None else len(self._last[0]), 0)))
-        both = np.zeros(0)
+        both: DoubleArray = np.zeros(0)
         if len(self._border):
-            both = -np.linalg.solve(self._total, self._right)
+            both = np.asarray(-np.linalg.solve(self._total, self._right))
         steps: list[DoubleArray] = []
         after: DoubleArray = np.zeros(0)
         for own, solved in reversed(self._solved):

@@ -198,7 +198,9 @@ class Linked:
 
     def solve(self, steps=60):
         how = SolveOptions(steps, 1e-14, 1e-9)
-        return minimise_chain(self.frames, self.starts, self.box, self.shared, self.deviations, how)
+        return minimise_chain(
+            self.frames, self.starts, self.box, self.shared, [self.deviations] * 2, how
+        )
 
     def residuals(self, states):
         parts = []
