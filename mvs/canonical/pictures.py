@@ -8,13 +8,13 @@ from pathlib import Path
 
 from calib.camera import Camera
 from calib.capture import Capture, CaptureError, View
-from calib.image_files import read_picture
+from calib.image_files import read_upright
 from calib.lens import distortion_map
 from calib.masks import judge_masks
 from calib.pictures import PICTURE_SUFFIXES
 from mvs.errors import ReconstructionError
 from mvs.network.crop import empty_cube_map, paste_cube_map
-from mvs.stages.embed import EmbedOptions, embed_views, warp_cube_map
+from mvs.stages.embed import EmbedOptions, embed_view, embed_views, warp_cube_map
 from mvs.types import ByteArray, CubeMap, DoubleArray, Embedder
 
 # Pictures that a warning names, at most.
@@ -84,7 +84,7 @@ def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPict
     """Embed picture files one after the other, each by itself.
 
     Args:
-        paths: of the pictures; EXIF orientation is ignored.
+        paths: of the pictures, turned as their EXIF says.
         embedder: finds the head and embeds it.
 
     Yields:
@@ -94,7 +94,7 @@ def map_images(paths: Sequence[Path], embedder: Embedder) -> Iterator[MappedPict
         CaptureError: if a picture cannot be read.
     """
     for path in paths:
-        image = read_picture(path)[0]
+        image = read_upright(path)
         yield MappedPicture(path.name, image, map_image(path.name, image, embedder))
 
 
@@ -139,7 +139,7 @@ def map_capture(
     """Embed a capture's views, cropped to one head in space.
 
     Args:
-        capture: its views.
+        capture: its views; of one alone the head is what that view shows.
         embedder: finds the head and embeds it.
         threads: views embedded at a time.
         progress: called twice per view.
@@ -147,8 +147,12 @@ def map_capture(
 
     Raises:
         CaptureError: if a picture or mask cannot be read, or the masks look wrong altogether.
-        ReconstructionError: if fewer than two views agree on a head.
+        ReconstructionError: if of several views fewer than two agree on a head.
     """
+    if len(capture.views) == 1:
+        (view,) = capture.views
+        camera, image, cube_map = embed_view(view, embedder)
+        return (MappedPicture(view.name, image, cube_map, camera, view),)
     found = embed_views(capture.views, embedder, EmbedOptions(threads=threads), progress)
     doubts = judge_masks(capture, found.looks)
     if warnings is not None:

@@ -99,12 +99,29 @@ class Registration:
     pose: HeadPose
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A template that is near its scan already, as a fit is.
+
+    Its shape is kept where the scan says nothing, in place of the template's own, and it stays
+    where it is rather than where the cube coordinates put it, which are less exact.
+
+    Attributes:
+        vertices: (V, 3) in the scan's frame and unit.
+        trust: (V,) in [0, 1], how far the nearest place of the scan can be the vertex' own: 0 for
+            what the scan cannot show, as the mouth's inside.
+    """
+
+    vertices: DoubleArray
+    trust: DoubleArray
+
+
 def register(
     scan: Scan,
     template: Template | None = None,
     options: RegisterOptions | None = None,
     progress: Callable[[], None] | None = None,
-    start: DoubleArray | None = None,
+    start: Start | None = None,
 ) -> Registration:
     """Wrap a template onto a scan.
 
@@ -113,15 +130,14 @@ def register(
         template: the shipped one if None.
         options: see ``RegisterOptions``.
         progress: called ``options.iterations`` times.
-        start: (V, 3) the template near the scan already, in its frame and unit, as a fit is: its
-            shape is then kept where the scan says nothing, in place of the template's own.
+        start: where the template is near the scan already.
 
     Raises:
         ValueError: if the scan has too few cube coordinates, or they are of no head.
     """
     template, options = template or load_template(), options or RegisterOptions()
     pose = scan.pose()
-    near = None if start is None else pose.to_cube(start)
+    near = None if start is None else replace(start, vertices=pose.to_cube(start.vertices))
     wrap = _Wrap(scan.in_cube(pose), template, options, near)
     shape = wrap.first()
     for step in range(options.iterations):
@@ -151,15 +167,19 @@ class _Wrap:
         scan: Scan,
         template: Template,
         options: RegisterOptions,
-        start: DoubleArray | None = None,
+        start: Start | None = None,
     ) -> None:
         coords = template.coords.astype(np.float64)
-        rest = coords if start is None else start
+        rest = coords if start is None else start.vertices
         self.options, self.bender = options, Bender(rest, template.faces)
         self._is_near = start is not None
         outwards = mesh_normals(coords, template.faces)
         self.target = Target(scan, coords, outwards, options.cube_reach, options.over_skin)
-        self.tether, self.places = cube_targets(scan, coords)
+        if start is None:
+            self.tether, self.places = cube_targets(scan, coords)
+            self.trust = np.ones(len(rest))
+        else:
+            self.tether, self.places, self.trust = np.ones(len(rest)), rest, start.trust
         self.stiffer = np.ones(len(rest))
         self.sound = np.ones(len(rest))
         self.far = rest
@@ -239,7 +259,7 @@ class _Wrap:
         found = self.target.find(shape, mesh_normals(shape, self.bender.faces), reach)
         return replace(
             pulls,
-            plane_weight=found.weight * self.sound,
+            plane_weight=found.weight * self.trust * self.sound,
             plane_points=found.points,
             plane_normals=found.normals,
         )

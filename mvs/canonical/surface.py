@@ -100,3 +100,19 @@ def unique_pairs(pairs: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64],
     n = int(pairs.max(initial=0)) + 1
     keys, count = np.unique(pairs[:, 0].astype(np.int64) * n + pairs[:, 1], return_counts=True)
     return np.column_stack([keys // n, keys % n]), count.astype(np.int32)
+
+
+def find_pieces(faces: IntArray, n_vertices: int) -> IntArray:
+    """(V,) int32 number of the connected piece of each vertex, 0 the largest; -1 without faces."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
+    links = coo_matrix((np.ones(len(ends)), ends.T), (n_vertices,) * 2)
+    _, label = connected_components(links, directed=False)
+    used = np.zeros(n_vertices, np.bool_)
+    used[faces] = True
+    size = np.bincount(label[used], minlength=label.max() + 1)
+    rank = np.empty(len(size), np.int32)
+    rank[np.argsort(-size, kind="stable")] = np.arange(len(size))
+    return np.where(used, rank[label], -1).astype(np.int32)

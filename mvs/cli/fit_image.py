@@ -20,7 +20,7 @@ class Options(ModelOptions):
     picture shows, so its size is the model's guess.
 
     Attributes:
-        image: picture of one head.
+        image: picture of one head, turned as its EXIF says.
         focal_px: focal length in pixels; without, that of the EXIF, or else it is solved for.
         fit: weights.
     """
@@ -32,7 +32,7 @@ class Options(ModelOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from calib.image_files import read_picture
+    from calib.image_files import read_upright
     from calib.photo_features import exif_focal
     from mvs.cli.show import warn
     from mvs.headmodel.fit_image import fit_image
@@ -42,7 +42,7 @@ def run(options: Options) -> None:
 
     if options.focal_px is not None and not options.focal_px > 0:
         raise ValueError(f"--focal-px must be positive, got {options.focal_px}")
-    image = read_picture(options.image)[0]
+    image = read_upright(options.image)
     model = options.load_model()
     prepare_output(options.output)
     focal = options.focal_px or exif_focal(options.image)

@@ -14,6 +14,9 @@ from mvs.headmodel.fit_video import VideoOptions
 if TYPE_CHECKING:
     from mvs.types import ByteArray
 
+# Frames a second of numbered pictures.
+_USUAL_RATE = 25.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ModelOptions):
@@ -26,7 +29,8 @@ class Options(ModelOptions):
         video: video, or folder of numbered frames.
         focal_px: focal length in pixels; without, it is solved for.
         every: 1 for all frames, 2 for every second, ...
-        fps: frames a second of the overlay and of the animation.
+        fps: frames a second of the overlay, the animation and the curves; without, those of the
+            video, 25 of a folder, divided by ``every``.
         meshes: write the posed mesh of every frame.
         fit: weights.
     """
@@ -34,7 +38,7 @@ class Options(ModelOptions):
     video: Annotated[Positional[Path], arg(metavar="VIDEO")]
     focal_px: float | None = None
     every: int = 1
-    fps: float = 25.0
+    fps: float | None = None
     meshes: bool = False
     fit: VideoOptions = field(default_factory=VideoOptions)
 
@@ -46,13 +50,14 @@ def run(options: Options) -> None:
     from mvs.headmodel.output import write_fit
     from mvs.headmodel.start import simple_camera
     from mvs.record import prepare_output
-    from mvs.tracks.pictures import estimate_length, read_pictures
+    from mvs.tracks.pictures import estimate_length, find_rate, read_pictures
 
     if options.every < 1 or (options.focal_px is not None and not options.focal_px > 0):
         raise ValueError("--every must be at least 1 and --focal-px more than 0")
-    if not options.fps > 0:
+    if options.fps is not None and not options.fps > 0:
         raise ValueError(f"--fps must be positive, got {options.fps}")
-    how = options.output_options(options.fps, options.meshes)
+    rate = options.fps or (find_rate(options.video) or _USUAL_RATE) / options.every
+    how = options.output_options(rate, options.meshes)
     total = estimate_length(options.video, options.every)
     model = options.load_model()
     prepare_output(options.output)

@@ -53,7 +53,8 @@ def fit_capture(
 
     Raises:
         CaptureError: if a picture cannot be read.
-        ReconstructionError: if fewer than two views agree on a head.
+        ReconstructionError: if of several views fewer than two agree on a head, or one does not
+            tell how large it is.
     """
     warnings: list[str] = []
     pictures = map_capture(capture, embedder, 1, progress, warnings)

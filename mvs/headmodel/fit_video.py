@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from calib.camera import Camera
 from calib.scale import Similarity
 from mvs.errors import ReconstructionError
 from mvs.headmodel.arrow import minimise_frames
+from mvs.headmodel.chain import Deviations, minimise_chain
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.fit_image import USUAL_FOCAL, check_size, zoomed
 from mvs.headmodel.observe import Observation, ObserveOptions, Observer
@@ -21,6 +22,7 @@ from mvs.headmodel.solve import SolveOptions, minimise
 from mvs.headmodel.stages import SHAPE, vertex_confidence
 from mvs.headmodel.start import place_in_view, shows_head, simple_camera
 from mvs.headmodel.state import State, columns, rotation_of, vector_of
+from mvs.headmodel.terms import change
 from mvs.headmodel.types import Fit, HeadModel
 from mvs.network.crop import empty_cube_map
 from mvs.types import ByteArray, CubeMap, Embedder, FloatArray, Square
@@ -30,6 +32,8 @@ _LARGER = "give a video with a face in it, large and sharp"
 _MARGIN = 1.25
 # A head of fewer pixels than this is lost.
 _FEW = 50
+# A frame that only the one before it holds may move this much more from it.
+_LOOSER = 3.0
 # Frames that are looked at in the same place.
 _AT_ONCE = 4
 
@@ -43,15 +47,16 @@ class VideoOptions:
         expression_change: standard deviation of an expression's change from frame to frame.
         turn_change: of the head's and the joints' rotation, radians.
         move_change: of the head's position, metres.
-        sweeps: times that each frame is fitted between its neighbours.
+        joint: when the steps stop that move all frames together, once each was fitted after the one
+            before it.
         fit: weights, as of a single picture.
     """
 
     keyframes: int = 8
     expression_change: float = 0.15
-    turn_change: float = 0.1
-    move_change: float = 0.02
-    sweeps: int = 1
+    turn_change: float = 0.03
+    move_change: float = 0.006
+    joint: SolveOptions = field(default_factory=lambda: SolveOptions(steps=2, tolerance=1e-3))
     fit: FitOptions = field(
         default_factory=lambda: FitOptions(
             observe=ObserveOptions(blocks=600), solve=SolveOptions(steps=4, tolerance=1e-3)
@@ -59,8 +64,8 @@ class VideoOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.keyframes < 1 or self.sweeps < 0:
-            raise ValueError("keyframes must be at least 1, sweeps not negative")
+        if self.keyframes < 1:
+            raise ValueError("keyframes must be at least 1")
         if not min(self.expression_change, self.turn_change, self.move_change) > 0:
             raise ValueError(f"changes must be positive, got {self}")
 
@@ -192,7 +197,7 @@ def _fit_seen(
     warnings = (f"{lost} of {len(seen)} frames show no head; they follow the others",)
     return Fit(
         model,
-        keys[0].shape.identity,
+        states[0].shape.identity,
         np.stack([state.shape.expression for state in states]),
         np.stack([state.shape.joints for state in states]),
         tuple(state.world_from_model for state in states),
@@ -264,28 +269,30 @@ def _follow(
     """States of all frames with the identity of a keyframe, and the vertices' confidence."""
     how = options.fit
     views = {t: seen[t] for t in shown}
+    # What a network is wrong by is partly the same in all frames, see ``shared``.
+    n = round(len(shown) / (1 + how.views_alike * (len(shown) - 1)))
     energies = [
-        Energy(model, [views[t]] if t in views else [], how, knows_scale=True, knows_focal=True)
-        for t in range(len(seen))
+        Energy(model, view, how, knows_scale=True, knows_focal=True, n_frames=max(n, 1))
+        for view in ([views[t]] if t in views else [] for t in range(len(seen)))
     ]
     turn = options.turn_change
     spread = (options.expression_change, turn, turn, options.move_change)
+    loose = (spread[0], _LOOSER * turn, _LOOSER * turn, _LOOSER * options.move_change)
     found: dict[int, State] = {}
     for t, view in views.items():
         # What was not followed may be anywhere by now.
         beside = tuple(found[k] for k in (t - 1,) if k in found)
-        energies[t].beside, energies[t].beside_sd = beside, spread
+        energies[t].beside, energies[t].beside_sd = beside, loose
         start = next(reversed(found.values()), _at_rest(key))
         found[t] = _fit_frame(energies[t], view, start, how)
         energies[t].forget()
+    for energy in energies:
+        energy.beside = ()
     states = [_between(found, t) for t in range(len(seen))]
-    for _ in range(options.sweeps):
-        for t, energy in enumerate(energies):
-            energy.beside = tuple(states[k] for k in (t - 1, t + 1) if 0 <= k < len(states))
-            energy.beside_sd = spread
-            box = energy.box("identity")
-            states[t] = minimise(energy.rows, states[t], box, SolveOptions(2, 1e-3)).state
-            energy.forget()
+    links = [_loosened(a, b, spread) for a, b in pairwise(states)]
+    shared = np.zeros(key.size, np.bool_)
+    shared[columns(model)["identity"]] = True
+    states, _ = minimise_chain(energies, states, energies[0].box(), shared, links, options.joint)
     confidence = np.zeros((len(states), len(model.topology.coords)), np.float32)
     for t in shown:
         confidence[t] = vertex_confidence(energies[t], states[t], model)
@@ -308,6 +315,13 @@ def _between(found: Mapping[int, State], t: int) -> State:
         first.with_vector(values),
         world_from_model=Similarity(place.scale, turn @ place.rotation, shift),
     )
+
+
+def _loosened(first: State, second: State, spread: Deviations) -> Deviations:
+    """Deviations of the head's motion no smaller than what was found; it may move fast."""
+    pose = change(second, first, spread, False)[0][-6:]
+    factor = max(1.0, float(np.linalg.norm(pose)))
+    return spread[0], spread[1], factor * spread[2], factor * spread[3]
 
 
 def _at_rest(key: State) -> State:

@@ -14,9 +14,10 @@ import numpy as np
 from mvs.canonical.landmarks import landmark_positions
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
-from mvs.canonical.surface import Surface
+from mvs.canonical.surface import Surface, find_pieces
+from mvs.headmodel.cube_positions import Marks, find_eyeballs, place_template
 from mvs.headmodel.flame_files import Extras, FlameFile, read_extras, read_flame
-from mvs.headmodel.place import Marks, find_eyeballs, find_pieces, place_template
+from mvs.headmodel.linear import Basis
 from mvs.headmodel.skinned import Skeleton, SkinnedHead
 from mvs.headmodel.types import Topology
 from mvs.types import DoubleArray, FloatArray, IntArray
@@ -65,22 +66,20 @@ def flame_model(file: FlameFile, extras: Extras) -> SkinnedHead:
     """
     from scipy.sparse import csr_matrix
 
-    names = (
-        tuple(f"shape{k:03d}" for k in range(len(file.shapes))),
-        tuple(f"expression{k:03d}" for k in range(len(file.expressions))),
-    )
     skeleton = Skeleton(
         _JOINTS, file.parents, csr_matrix(file.regressor), file.weights, file.correctives
     )
-    return SkinnedHead(
+    basis = Basis(
         "flame",
         _UNIT_M,
         _topology(file, extras),
         file.template,
-        (file.shapes, file.expressions),
-        names,
-        skeleton,
+        file.shapes,
+        file.expressions,
+        tuple(f"shape{k:03d}" for k in range(len(file.shapes))),
+        tuple(f"expression{k:03d}" for k in range(len(file.expressions))),
     )
+    return SkinnedHead(basis, skeleton)
 
 
 def _topology(file: FlameFile, extras: Extras) -> Topology:

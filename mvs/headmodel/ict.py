@@ -15,7 +15,7 @@ from mvs.canonical.regions import REGIONS
 from mvs.headmodel.ict_files import IctHead, read_packed
 from mvs.headmodel.ict_folder import read_folder
 from mvs.headmodel.ict_layout import SHELLS, SHORT_NAMES
-from mvs.headmodel.linear import LinearHead
+from mvs.headmodel.linear import Basis, LinearHead
 from mvs.headmodel.types import Topology
 from mvs.types import DoubleArray, IntArray
 
@@ -47,17 +47,17 @@ def read_ict(path: Path) -> IctHead:
 
 def ict_model(head: IctHead) -> LinearHead:
     """The model that the files' arrays describe; faces of overlay shells are left out."""
-    n = len(head.expression_names)
-    identity_names = tuple(f"identity{k:03d}" for k in range(len(head.identity)))
-    return LinearHead(
+    basis = Basis(
         "ict",
         _UNIT_M,
         _topology(head),
         head.vertices.astype(np.float64),
-        (head.identity.astype(np.float64), head.expression.astype(np.float64)),
-        (identity_names, head.expression_names),
-        np.tile([0.0, 1.0], (n, 1)),
+        head.identity.astype(np.float64),
+        head.expression.astype(np.float64),
+        tuple(f"identity{k:03d}" for k in range(len(head.identity))),
+        head.expression_names,
     )
+    return LinearHead(basis, np.tile([0.0, 1.0], (len(head.expression), 1)))
 
 
 def _topology(head: IctHead) -> Topology:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mvs.headmodel.types import Shape, Topology
 from mvs.types import DoubleArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What a model's heads at rest are sums of.
+
+    Attributes:
+        name: of the model.
+        unit_m: length of its unit in metres.
+        topology: what all its heads share.
+        template: (V, 3) mean head at rest.
+        identity: (K, V, 3) displacement by each mode at one unit.
+        expression: (E, V, 3) likewise.
+        identity_names: of the K modes.
+        expression_names: of the E modes.
+    """
+
+    name: str
+    unit_m: float
+    topology: Topology
+    template: DoubleArray
+    identity: DoubleArray
+    expression: DoubleArray
+    identity_names: tuple[str, ...]
+    expression_names: tuple[str, ...]
 
 
 class LinearHead:
@@ -18,36 +45,23 @@ class LinearHead:
 
     joint_names: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        name: str,
-        unit_m: float,
-        topology: Topology,
-        template: DoubleArray,
-        modes: tuple[DoubleArray, DoubleArray],
-        names: tuple[tuple[str, ...], tuple[str, ...]],
-        expression_bounds: DoubleArray,
-    ) -> None:
+    def __init__(self, basis: Basis, expression_bounds: DoubleArray) -> None:
         """Put a model together.
 
         Args:
-            name: of the model.
-            unit_m: length of its unit in metres.
-            topology: what all its heads share.
-            template: (V, 3).
-            modes: of identity (K, V, 3) and of expression (E, V, 3).
-            names: of the K and of the E modes.
+            basis: its template and modes.
             expression_bounds: (E, 2).
         """
-        self.name, self.unit_m, self.topology = name, unit_m, topology
-        self.identity_names, self.expression_names = names
+        self.name, self.unit_m, self.topology = basis.name, basis.unit_m, basis.topology
+        self.identity_names = basis.identity_names
+        self.expression_names = basis.expression_names
         self.expression_bounds = expression_bounds
-        self.template = np.asarray(template, np.float64)
-        n = sum(map(len, modes))
+        self.template = np.asarray(basis.template, np.float64)
+        k = len(basis.identity)
         # Row by row of a vertex: fits ask for some vertices and all modes.
-        self.modes = np.empty((*self.template.shape, n))
-        self.modes[..., : len(modes[0])] = np.moveaxis(modes[0], 0, -1)
-        self.modes[..., len(modes[0]) :] = np.moveaxis(modes[1], 0, -1)
+        self.modes = np.empty((*self.template.shape, k + len(basis.expression)))
+        self.modes[..., :k] = np.moveaxis(basis.identity, 0, -1)
+        self.modes[..., k:] = np.moveaxis(basis.expression, 0, -1)
 
     def neutral(self) -> Shape:
         """The mean head at rest."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mvs.headmodel.linear import LinearHead
+from mvs.headmodel.linear import Basis, LinearHead
 from mvs.headmodel.turns import turn_matrices
-from mvs.headmodel.types import Shape, Topology
+from mvs.headmodel.types import Shape
 from mvs.types import DoubleArray, IntArray
 
 # Vertices whose derivatives are made together: their arrays stay in the processor's cache.
@@ -64,29 +64,14 @@ class SkinnedHead(LinearHead):
         skeleton: its joints.
     """
 
-    def __init__(
-        self,
-        name: str,
-        unit_m: float,
-        topology: Topology,
-        template: DoubleArray,
-        modes: tuple[DoubleArray, DoubleArray],
-        names: tuple[tuple[str, ...], tuple[str, ...]],
-        skeleton: Skeleton,
-    ) -> None:
+    def __init__(self, basis: Basis, skeleton: Skeleton) -> None:
         """Put a model together; expressions are free.
 
         Args:
-            name: of the model.
-            unit_m: length of its unit in metres.
-            topology: what all its heads share.
-            template: (V, 3).
-            modes: of identity (K, V, 3) and of expression (E, V, 3).
-            names: of the K and of the E modes.
+            basis: its template and modes.
             skeleton: its joints.
         """
-        bounds = np.tile([-np.inf, np.inf], (len(names[1]), 1))
-        super().__init__(name, unit_m, topology, template, modes, names, bounds)
+        super().__init__(basis, np.tile([-np.inf, np.inf], (len(basis.expression), 1)))
         self.skeleton, self.joint_names = skeleton, skeleton.names
         n = len(self.template)
         self._joints = np.asarray(skeleton.regressor @ self.template)

@@ -7,7 +7,7 @@ rho(s) = s bound^2 / (bound^2 + s) (Geman and McClure), or s without a bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from calib.camera import Camera
 from mvs.headmodel.places import Places
 from mvs.headmodel.state import State, cross_matrix, vector_of
 from mvs.kernels.gram import normal_equations
-from mvs.types import DoubleArray, FloatArray
+from mvs.types import DoubleArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,12 @@ class Rows:
         if np.isfinite(self.bound):
             squared = squared / (1 + squared / self.bound**2)
         return float((self.weight * squared).sum())
+
+    def of_columns(self, columns: IntArray) -> Rows:
+        """The rows with the derivatives by some of the unknowns."""
+        if self.jacobian is None:
+            raise ValueError("these rows have no derivatives")
+        return replace(self, jacobian=np.ascontiguousarray(self.jacobian[:, :, columns]))
 
     def influence(self) -> DoubleArray:
         """(N,) how much each row still counts, in [0, 1]."""

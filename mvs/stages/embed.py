@@ -132,6 +132,26 @@ def embed_views(
     return EmbeddedViews(cameras, images, tuple(maps), sphere, masks, looks)
 
 
+def embed_view(view: View, embedder: Embedder) -> tuple[Camera, ByteArray, CubeMap]:
+    """Embed one view by itself, cropped to the head that it shows.
+
+    Returns:
+        Its pinhole camera, its undistorted picture (H, W, 3) and the cube map, whose mask is empty
+        where no head is seen.
+
+    Raises:
+        CaptureError: if the picture, its mask or its precomputed map cannot be read.
+    """
+    seen = (_embed_distorted if embedder.wants_distorted else _find)(view, embedder)
+    cube_map = seen.cube_map
+    if cube_map is None:
+        cube_map = _no_head()
+        if seen.square is not None:
+            found = embedder.embed(seen.image, seen.square, seen.name)
+            cube_map = _with_mask(found, seen.mask)
+    return seen.camera, seen.image, cube_map
+
+
 def locate_head(cameras: Sequence[Camera], squares: Sequence[Square | None]) -> Sphere:
     """The sphere that most squares agree on; a third of them may be wrong or missing.
 
@@ -231,9 +251,13 @@ def _seen(view: PinholeView, square: Square | None, cube_map: CubeMap | None) ->
 def _embed_region(seen: _Seen, head: Sphere, embedder: Embedder, margin: float) -> CubeMap:
     square = head_square(seen.camera, head, margin)
     if square is None:
-        empty = np.zeros((2, 2), np.float32)
-        return CubeMap(np.zeros((2, 2, 3), np.float32), empty, empty > 0, np.eye(2, 3))
+        return _no_head()
     return _with_mask(embedder.embed(seen.image, square, seen.name), seen.mask)
+
+
+def _no_head() -> CubeMap:
+    empty = np.zeros((2, 2), np.float32)
+    return CubeMap(np.zeros((2, 2, 3), np.float32), empty, empty > 0, np.eye(2, 3))
 
 
 def _with_mask(cube_map: CubeMap, mask: BoolArray) -> CubeMap:

@@ -18,6 +18,9 @@ from mvs.types import ByteArray
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
+# Frames a second beyond which a header tells the ticks of its clock.
+_FASTEST = 1000.0
+
 
 class Picture(NamedTuple):
     """A picture of a video: its name and (H, W, 3) uint8 RGB."""
@@ -60,6 +63,21 @@ def estimate_length(source: Path, every: int = 1) -> int:
     n_frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.release()
     return max(-(-n_frames // every), 1)
+
+
+def find_rate(source: Path) -> float | None:
+    """Frames a second as a video's header says; None of a folder, or where it says nothing usable.
+
+    Raises:
+        CaptureError: as ``read_pictures`` at once.
+    """
+    _check_there(source)
+    if source.is_dir():
+        return None
+    video = _open(source)
+    rate = float(video.get(cv2.CAP_PROP_FPS))
+    video.release()
+    return rate if 0 < rate <= _FASTEST else None
 
 
 def _check_there(source: Path) -> None:

@@ -7,11 +7,11 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from calib.camera import Camera
 from calib.capture import CaptureError, View, picture_size
-from calib.image_files import read_picture
+from calib.image_files import read_picture, read_upright
 from calib.image_headers import MAX_PIXELS
 
 WIDTH, HEIGHT = 64, 48
@@ -330,3 +330,22 @@ def test_damage_anywhere_is_refused_or_leaves_a_picture(view, name):
             assert "\n" not in str(error)  # noqa: PT017
         else:
             assert image.shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("orientation", [*range(10), 300])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_photographs_are_turned_as_they_were_held(tmp_path, orientation, ending):
+    path = tmp_path / f"a.{ending}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    RGB.save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    stored = Image.fromarray(read_picture(path)[0])
+    stored.getexif()[274] = orientation
+    np.testing.assert_array_equal(read_upright(path), np.array(ImageOps.exif_transpose(stored)))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_exif_that_makes_no_sense_turns_nothing(tmp_path):
+    path = tmp_path / "a.jpg"
+    RGB.save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    np.testing.assert_array_equal(read_upright(path), read_picture(path)[0])

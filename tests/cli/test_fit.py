@@ -1,6 +1,7 @@
 """``mvs fit``: from files to files, with the shipped formats and maps that are exact."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from calib.colmap import write_model
 from mvs.cli.main import run
 from mvs.headmodel.load import load_head_model
 from mvs.network.precomputed import write_cube_map
-from mvs.stages.ply import read_properties
+from mvs.stages.ply import read_properties, write_properties
 from tests.headmodel.maps import camera_at, map_of, person, place
 from tests.headmodel.models import write_ict_npz
 
@@ -70,6 +71,46 @@ def test_capture(made, tmp_path):
     assert len(list((tmp_path / "overlay").iterdir())) == 3
 
 
+def test_capture_wrapped_onto_its_scan(made, tmp_path):
+    """The scan is 3 mm off the head, sideways, on the face alone."""
+    folder, path, truth, _ = made
+    topology = load_head_model(path).topology
+    shift = np.array([0.003, 0.0, 0.0])
+    columns = {name: (truth + shift)[:, k] for k, name in enumerate("xyz")}
+    coords = np.nan_to_num(topology.coords)
+    columns |= {name: coords[:, k] for k, name in enumerate("uvw")}
+    columns["confidence"] = np.ones(len(truth), np.float32)
+    outer = np.isfinite(topology.coords).all(axis=1) & np.isin(topology.parts, (0, 1))
+    scan = tmp_path / "scan.ply"
+    with scan.open("wb") as stream:
+        write_properties(stream, columns, topology.faces[outer[topology.faces].all(axis=1)])
+    words = ["capture", folder / "capture", "--output", tmp_path / "fit", "--register", *TRUST]
+    assert command(made, *words, "--reconstruction", scan) == 0
+    _, faces = read_properties(tmp_path / "fit" / "registered.ply")
+    np.testing.assert_array_equal(faces, topology.faces)
+    assert (tmp_path / "fit" / "registered.obj").is_file()
+    report = json.loads((tmp_path / "fit" / "registration.json").read_text())
+    assert report["parts"]["face"]["distance_mm"]["median"] < 0.5
+    assert command(made, *words, "--reconstruct", "none") == 2
+
+
+def test_capture_of_one_view(made, tmp_path, capsys):
+    """Its unit tells how large the head is; without one nothing does."""
+    folder, _, truth, _ = made
+    words = ["capture", folder / "capture", "--output", tmp_path, "--views", "01", *TRUST]
+    assert command(made, *words) == 2
+    assert "how large" in capsys.readouterr().err
+    known = folder / "capture" / "capture.json"
+    known.write_text('{"unit": "m"}')
+    try:
+        assert command(made, *words) == 0
+        assert command(made, *words, "--register") == 2
+    finally:
+        known.unlink()
+    assert "--register needs a reconstruction" in capsys.readouterr().err
+    assert 1000 * np.median(np.linalg.norm(posed(tmp_path) - truth, axis=1)) < 25.0
+
+
 def test_up_and_unit(made, tmp_path):
     folder = made[0]
     image = folder / "capture" / "images" / "01.png"
@@ -89,6 +130,29 @@ def test_video(made, tmp_path):
     assert command(made, *words) == 0
     found = np.load(tmp_path / "fit.npz", allow_pickle=False)
     assert found["expressions"].shape[0] == 3
+
+
+def test_rate_of_a_video(made, tmp_path):
+    """Seconds in the curves are those of the video's own rate, less often with ``--every``."""
+    folder = made[0]
+    pictures = [cv2.imread(str(p)) for p in sorted((folder / "capture/images").iterdir())]
+    video = cv2.VideoWriter(
+        str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, pictures[0].shape[1::-1]
+    )
+    for picture in pictures:
+        video.write(picture)
+    video.release()
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for k in range(3):
+        shutil.copy(folder / "maps" / f"{k:02d}.png.npz", maps / f"{k:06d}.npz")
+    for words, step in (((), 0.08), (("--every", "2"), 0.16), (("--fps", "10"), 0.1)):
+        output = tmp_path / "-".join(("fit", *words))
+        options = ["--output", output, "--focal-px", 127, "--no-overlay", *words]
+        assert command((tmp_path, *made[1:]), "video", tmp_path / "a.avi", *options) == 0
+        rows = (output / "expressions.csv").read_text().splitlines()
+        column = rows[0].split(",").index("time")
+        assert float(rows[2].split(",")[column]) == pytest.approx(step, abs=1e-4)
 
 
 def test_bad_input_is_one_line(made, tmp_path, capsys):

@@ -370,6 +370,8 @@ def video(model, n=5):
 SURE_VIDEO = VideoOptions(
     keyframes=3,
     expression_change=1.0,
+    turn_change=0.1,
+    move_change=0.02,
     fit=replace(SURE, stages=2, solve=SolveOptions(6, 1e-6)),
 )
 

@@ -6,10 +6,11 @@ import pytest
 from scipy.optimize import least_squares, lsq_linear
 
 from mvs.headmodel.arrow import minimise_frames
+from mvs.headmodel.chain import minimise_chain
 from mvs.headmodel.places import Places
 from mvs.headmodel.solve import Box, SolveOptions, minimise, solve_bounded
 from mvs.headmodel.state import State
-from mvs.headmodel.terms import Rows, prior, reprojection
+from mvs.headmodel.terms import Rows, change, prior, reprojection
 from mvs.kernels.gram import normal_equations
 from tests.headmodel.maps import camera_at, person, place
 from tests.headmodel.models import small_ict
@@ -97,8 +98,11 @@ class Tiny:
 
     def rows(self, state, derive):
         found = reprojection(self.places, state, self.camera, self.pixels, None, derive)
+        return [Rows(*found, np.full(60, 0.8)), *self.prior_rows(state, derive)]
+
+    def prior_rows(self, state, derive):
         kept = prior(state, self.deviations, np.zeros(len(self.deviations)), derive)
-        return [Rows(*found, np.full(60, 0.8)), Rows(*kept, np.ones(len(kept[0])))]
+        return [Rows(*kept, np.ones(len(kept[0])))]
 
     def box(self):
         n = len(self.model.identity_names)
@@ -172,3 +176,106 @@ def test_frames_that_share_an_identity():
         residuals, np.zeros(len(tops)), bounds=(bounds, tops), xtol=1e-12, ftol=1e-14
     )
     assert totals[-1] == pytest.approx(2 * wanted.cost, rel=1e-3)
+
+
+class Linked:
+    """A few frames of one person, some of which show nothing."""
+
+    deviations = (0.2, 0.1, 0.05, 0.02)
+
+    def __init__(self, blind=()):
+        self.frames = [Tiny(seed) for seed in (0, 1, 2)]
+        for t, frame in enumerate(self.frames):
+            frame.forget = lambda: None
+            if t in blind:
+                frame.rows = frame.prior_rows
+        self.starts = [frame.start for frame in self.frames]
+        start = self.starts[0]
+        self.shared = np.zeros(start.size, np.bool_)
+        self.shared[: len(self.frames[0].model.identity_names)] = True
+        self.box = self.frames[0].box()
+        self.box.free[-1] = False
+
+    def solve(self, steps=60):
+        how = SolveOptions(steps, 1e-14, 1e-9)
+        return minimise_chain(
+            self.frames, self.starts, self.box, self.shared, [self.deviations] * 2, how
+        )
+
+    def residuals(self, states):
+        parts = []
+        for t, (frame, state) in enumerate(zip(self.frames, states, strict=True)):
+            rows = frame.rows(state, False)
+            parts += [(np.sqrt(r.weight)[:, None] * r.residual).ravel() for r in rows]
+            if t:
+                parts.append(change(state, states[t - 1], self.deviations, False)[0].ravel())
+        return np.concatenate(parts)
+
+
+def test_chain_of_frames_is_one_large_system():
+    linked = Linked()
+    states, totals = linked.solve()
+    assert (np.diff(totals) <= 0).all()
+    assert totals[-1] == pytest.approx((linked.residuals(states) ** 2).sum(), rel=1e-9)
+    n = int(linked.shared.sum())
+    own = np.flatnonzero(~linked.shared & linked.box.free)
+    low, high = linked.box.limits(linked.starts[0])
+
+    def moved(x):
+        for k, start in enumerate(linked.starts):
+            step = np.zeros(start.size)
+            step[:n], step[own] = x[:n], x[n + k * len(own) : n + (k + 1) * len(own)]
+            yield start.moved(step)
+
+    bounds = [np.concatenate([b[:n], *[b[own]] * 3]) for b in (low - 1e-12, high + 1e-12)]
+    wanted = least_squares(
+        lambda x: linked.residuals(list(moved(x))),
+        np.zeros(len(bounds[0])),
+        bounds=bounds,
+        xtol=1e-12,
+        ftol=1e-14,
+    )
+    assert totals[-1] == pytest.approx(2 * wanted.cost, rel=1e-3)
+    for state in states:
+        np.testing.assert_array_equal(state.shape.identity, states[0].shape.identity)
+
+
+def test_a_frame_that_shows_nothing_lies_between_its_neighbours():
+    states, _ = Linked(blind=(1,)).solve(20)
+    first, middle, last = (s.world_from_model.translation for s in states)
+    np.testing.assert_allclose(middle, 0.5 * (first + last), atol=1e-6)
+
+
+def test_steps_without_bounds_are_exact():
+    """One step of the chain against the equations written out."""
+    linked = Linked()
+    linked.box.low[:], linked.box.high[:] = -np.inf, np.inf
+    linked.box.free[:] = True
+    linked.box.free[-2:] = False
+    states, _ = linked.solve(1)
+    n, free = int(linked.shared.sum()), np.flatnonzero(linked.box.free)
+    own = free[n:]
+    blocks, errors = [], []
+    for t, (frame, start) in enumerate(zip(linked.frames, linked.starts, strict=True)):
+        here = n + t * len(own) + np.arange(len(own))
+        for row in frame.rows(start, True):
+            root = np.sqrt(row.weight)[:, None, None]
+            flat = (root * row.jacobian).reshape(-1, start.size)
+            block = np.zeros((len(flat), n + 3 * len(own)))
+            block[:, :n], block[:, here] = flat[:, :n], flat[:, own]
+            blocks.append(block)
+            errors.append((root[..., 0] * row.residual).ravel())
+        if t:
+            error, by = change(start, linked.starts[t - 1], linked.deviations)
+            block = np.zeros((len(by), n + 3 * len(own)))
+            # At the start all frames are alike, where both derivatives are opposite.
+            block[:, here], block[:, here - len(own)] = by[:, 0, own], -by[:, 0, own]
+            blocks.append(block)
+            errors.append(error.ravel())
+    wanted = -np.linalg.lstsq(np.concatenate(blocks), np.concatenate(errors), rcond=None)[0]
+    for t, state in enumerate(states):
+        step = state.vector() - linked.starts[t].vector()
+        np.testing.assert_allclose(step[:n], wanted[:n], atol=1e-6)
+        shape = own[own < len(step)]
+        part = wanted[n + t * len(own) :][: len(shape)]
+        np.testing.assert_allclose(step[shape], part, atol=1e-6)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mvs.canonical.landmarks import landmark_positions
+from mvs.canonical.surface import find_pieces
+from mvs.headmodel.cube_positions import Marks, find_eyeballs, place_template
 from mvs.headmodel.load import load_head_model
-from mvs.headmodel.place import Marks, find_eyeballs, find_pieces, place_template
 from mvs.headmodel.types import Shape
 from tests.headmodel import models
 from tests.shared import ICT

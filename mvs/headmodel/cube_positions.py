@@ -17,7 +17,7 @@ from mvs.canonical.bend import Bender, Pulls
 from mvs.canonical.cube import CUBE_SCALE_PER_CM
 from mvs.canonical.eyes import PUPILS
 from mvs.canonical.scan import mesh_normals
-from mvs.canonical.surface import Surface, blend
+from mvs.canonical.surface import Surface, blend, find_pieces
 from mvs.canonical.template import load_template
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -53,22 +53,6 @@ class Marks:
     corners: IntArray
     weights: DoubleArray
     coords: DoubleArray
-
-
-def find_pieces(faces: IntArray, n_vertices: int) -> IntArray:
-    """(V,) int32 number of the connected piece of each vertex, 0 the largest; -1 without faces."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    ends = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
-    links = coo_matrix((np.ones(len(ends)), ends.T), (n_vertices,) * 2)
-    _, label = connected_components(links, directed=False)
-    used = np.zeros(n_vertices, np.bool_)
-    used[faces] = True
-    size = np.bincount(label[used], minlength=label.max() + 1)
-    rank = np.empty(len(size), np.int32)
-    rank[np.argsort(-size, kind="stable")] = np.arange(len(size))
-    return np.where(used, rank[label], -1).astype(np.int32)
 
 
 def find_eyeballs(vertices: DoubleArray, pieces: IntArray, unit_m: float) -> list[BoolArray]:
