@@ -7,8 +7,9 @@ import numpy as np
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.headmodel.energy import Energy, start_state
-from mvs.headmodel.observe import Observer
-from mvs.headmodel.options import FitOptions
+from mvs.headmodel.observe import Observation, Observer
+from mvs.headmodel.options import FitOptions, one_picture
+from mvs.headmodel.outline import find_outline
 from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
 from mvs.headmodel.state import State
@@ -35,7 +36,7 @@ def fit_image(
         image: (H, W, 3) uint8 RGB, undistorted.
         embedder: finds the head and embeds it.
         model: what is fitted.
-        options: see ``FitOptions``.
+        options: see ``FitOptions``; without, those of ``one_picture``.
         camera: pinhole, of the picture, where it is known; without, the focal length is solved for
             and the principal point is the picture's middle.
         name: of the picture.
@@ -75,20 +76,22 @@ def fit_map(
         camera: pinhole, of the picture; its focal length is where the solver begins unless
             ``knows_focal``.
         model: what is fitted.
-        options: see ``FitOptions``.
+        options: see ``FitOptions``; without, those of ``one_picture``.
         knows_focal: whether the camera's focal length holds.
         name: of the picture.
 
     Raises:
         ReconstructionError: if the map shows too little of a head.
     """
-    options = options or FitOptions()
+    options = options or one_picture()
     observer = Observer(model, options.observe)
     seen = observer.observe(cube_map, camera)
     state = start_state(model, place_in_view(seen, model.unit_m))
-    views = [seen]
+    views: list[Observation | Outline] = [seen]
     if options.landmarks > 0:
         views.append(observer.observe_landmarks(cube_map, camera, options.landmarks))
+    if options.outline > 0:
+        views.append(find_outline(cube_map, camera, options.outline, options.observe))
     energy = Energy(model, views, options, knows_scale=True, knows_focal=knows_focal)
     state = solve_stages(energy, state, options)
     return Fit(
