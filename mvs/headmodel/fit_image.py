@@ -9,7 +9,7 @@ from mvs.errors import ReconstructionError
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.observe import Observation, Observer
 from mvs.headmodel.options import FitOptions, one_picture
-from mvs.headmodel.outline import find_outline
+from mvs.headmodel.outline import Outline, find_outline
 from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
 from mvs.headmodel.state import State

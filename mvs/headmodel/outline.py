@@ -162,8 +162,7 @@ class Contour:
         return Places(self._model, corners, shares), mean / np.maximum(length, 1e-12)
 
     def meet(self, outline: Outline, state: State) -> tuple[Observation, DoubleArray]:
-        """The places of the model that a picture's outline shows, from where the head is taken
-        to be.
+        """The places of the model that a picture's outline shows.
 
         A place on the contour that is held fixed on the surface moves, across the outline, as the
         contour does, as the surface there runs along the line of sight. So the errors of its
@@ -171,7 +170,7 @@ class Contour:
 
         Args:
             outline: of one picture.
-            state: of the head.
+            state: where the head is taken to be.
 
         Returns:
             The places with the pixels of the outline, and (N, 2, 2) roots as ``reprojection``
