@@ -111,16 +111,17 @@ def find_outline(
 def _is_border(cube_map: CubeMap) -> BoolArray:
     """(H, W) last pixels of the mask, where skin is all that the mask has around them."""
     mask = cube_map.mask
-    ends = mask & (minimum_filter(mask, size=3) == 0)
+    ends = mask & ~np.asarray(minimum_filter(mask, size=3), np.bool_)
     near = slice(_MARGIN + 1, -_MARGIN - 1)
     framed = np.zeros_like(mask)
     framed[near, near] = True
     other = [REGIONS.index(name) for name in (*MOVING, "neck")]
-    finite = np.isfinite(cube_map.coords).all(axis=2)
+    finite = np.asarray(np.isfinite(cube_map.coords).all(axis=2))
     coords = np.where(finite[..., None], cube_map.coords, 0.0).astype(np.float32)
     region = region_of(coords.reshape(-1, 3)).reshape(mask.shape)
     skin = finite & (cube_map.confidence > 0) & ~np.isin(region, other)
-    return np.asarray(ends & framed & minimum_filter(skin | ~mask, size=2 * _MARGIN + 1))
+    alone = np.asarray(minimum_filter(skin | ~mask, size=2 * _MARGIN + 1), np.bool_)
+    return np.asarray(ends & framed & alone)
 
 
 class Contour:
@@ -129,7 +130,7 @@ class Contour:
     def __init__(self, model: HeadModel) -> None:
         self._model = model
         self._faces = outer_faces(model)
-        known = np.isfinite(model.topology.coords).all(axis=1)
+        known = np.asarray(np.isfinite(model.topology.coords).all(axis=1))
         faces = self._faces[known[self._faces].all(axis=1)]
         edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         self._edges = np.unique(edges, axis=0)
@@ -233,7 +234,7 @@ class Contour:
         x, y = np.floor(beyond).astype(np.int64).T
         within = (x >= 0) & (y >= 0) & (x < size[1]) & (y < size[0])
         within[within] = drawn[y[within], x[within]]
-        return ~within
+        return np.asarray(~within)
 
 
 def _project(points: DoubleArray, state: State, camera: Camera) -> tuple[DoubleArray, DoubleArray]:
