@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from mvs.cli.fit_source import ModelOptions
-from mvs.headmodel.options import FitOptions, one_picture
+from mvs.headmodel.options import FitOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Options(ModelOptions):
 
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
     focal_px: float | None = None
-    fit: FitOptions = field(default_factory=one_picture)
+    fit: FitOptions = field(default_factory=FitOptions)
 
 
 def run(options: Options) -> None:

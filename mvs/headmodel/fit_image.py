@@ -8,7 +8,7 @@ from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.observe import Observation, Observer
-from mvs.headmodel.options import FitOptions, one_picture
+from mvs.headmodel.options import FitOptions
 from mvs.headmodel.outline import Outline, find_outline
 from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
@@ -36,7 +36,7 @@ def fit_image(
         image: (H, W, 3) uint8 RGB, undistorted.
         embedder: finds the head and embeds it.
         model: what is fitted.
-        options: see ``FitOptions``; without, those of ``one_picture``.
+        options: see ``FitOptions``.
         camera: pinhole, of the picture, where it is known; without, the focal length is solved for
             and the principal point is the picture's middle.
         name: of the picture.
@@ -76,14 +76,14 @@ def fit_map(
         camera: pinhole, of the picture; its focal length is where the solver begins unless
             ``knows_focal``.
         model: what is fitted.
-        options: see ``FitOptions``; without, those of ``one_picture``.
+        options: see ``FitOptions``.
         knows_focal: whether the camera's focal length holds.
         name: of the picture.
 
     Raises:
         ReconstructionError: if the map shows too little of a head.
     """
-    options = options or one_picture()
+    options = options or FitOptions()
     observer = Observer(model, options.observe)
     seen = observer.observe(cube_map, camera)
     state = start_state(model, place_in_view(seen, model.unit_m))

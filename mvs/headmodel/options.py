@@ -21,7 +21,7 @@ class FitOptions:
         landmarks: independent observations that each of the 68 landmarks is worth, in pictures and
             captures, beside the pixels around it; 0 leaves them out.
         outline: independent observations that a stretch of the head's outline is worth, as long as
-            ``observe.reach``, in a single picture; 0 leaves it out.
+            ``observe.reach``, in a single picture, such as 0.3; 0 leaves it out.
         identity_sd: standard deviation of the identity coefficients.
         expression_sd: of expressions that are bounded; free ones have 1.
         joint_sd: of the joints, radians.
@@ -37,7 +37,7 @@ class FitOptions:
     normals: float = 1.0
     normal_sigma: float = 0.3
     landmarks: float = 0.3
-    outline: float = 0.3
+    outline: float = 0.0
     identity_sd: float = 1.0
     expression_sd: float = 0.3
     joint_sd: float = 0.2
@@ -57,12 +57,3 @@ class FitOptions:
             raise ValueError("weights must not be negative")
         if self.stages < 1:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
-
-
-def one_picture() -> FitOptions:
-    """What suits a single picture of which a network made the cube map.
-
-    The network's normals are left out: they follow one person's deviations from the mean head to an
-    eighth, so that without other views they only pull towards it.
-    """
-    return FitOptions(normals=0.0, expression_sd=0.2)
