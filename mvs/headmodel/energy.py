@@ -10,6 +10,7 @@ import numpy as np
 from calib.scale import Similarity
 from mvs.headmodel.observe import Observation
 from mvs.headmodel.options import FitOptions
+from mvs.headmodel.outline import Contour, Outline
 from mvs.headmodel.places import Places
 from mvs.headmodel.solve import Box
 from mvs.headmodel.start import cube_from_model
@@ -92,7 +93,7 @@ class Energy:
     def __init__(
         self,
         model: HeadModel,
-        observations: Sequence[Observation],
+        observations: Sequence[Observation | Outline],
         options: FitOptions,
         *,
         knows_scale: bool,
@@ -101,7 +102,9 @@ class Energy:
         n_frames: int = 1,
     ) -> None:
         self._model, self._options = model, options
-        self._observations = tuple(observations)
+        self._observations = tuple(o for o in observations if isinstance(o, Observation))
+        self._outlines = tuple(o for o in observations if isinstance(o, Outline) and len(o))
+        self._contour = Contour(model) if self._outlines else None
         self._scan = scan
         self.sights: tuple[Sight, ...] = ()
         self.pairs: Pairs | None = None
@@ -151,6 +154,10 @@ class Energy:
     def look(self, state: State, bound: float) -> None:
         """Judge anew how the pictures count."""
         self.sights = tuple(look(seen, state, self._options, bound) for seen in self._observations)
+        if self._contour is not None:
+            for outline in self._outlines:
+                seen, roots = self._contour.meet(outline, state)
+                self.sights += (Sight(seen, roots, seen.weight, bound, None, slice(None)),)
         if self._scan is not None:
             gate = self._scan.options.gate_mm * bound / self._options.bound
             # By the size of the head. It stays while steps are taken, or growth would lower errors.

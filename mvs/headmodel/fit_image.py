@@ -7,8 +7,9 @@ import numpy as np
 from calib.camera import Camera
 from mvs.errors import ReconstructionError
 from mvs.headmodel.energy import Energy, start_state
-from mvs.headmodel.observe import Observer
+from mvs.headmodel.observe import Observation, Observer
 from mvs.headmodel.options import FitOptions
+from mvs.headmodel.outline import Outline, find_outline
 from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
 from mvs.headmodel.state import State
@@ -86,9 +87,11 @@ def fit_map(
     observer = Observer(model, options.observe)
     seen = observer.observe(cube_map, camera)
     state = start_state(model, place_in_view(seen, model.unit_m))
-    views = [seen]
+    views: list[Observation | Outline] = [seen]
     if options.landmarks > 0:
         views.append(observer.observe_landmarks(cube_map, camera, options.landmarks))
+    if options.outline > 0:
+        views.append(find_outline(cube_map, camera, options.outline, options.observe))
     energy = Energy(model, views, options, knows_scale=True, knows_focal=knows_focal)
     state = solve_stages(energy, state, options)
     return Fit(

@@ -24,7 +24,7 @@ from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray
 # The standard deviation at which a network's confidence is a half, see ``NetworkEmbedder``.
 _SURE = 0.01
 # Hair lies off the skin that its coordinates name, clothes and mouths move by themselves.
-_MOVING = ("background", "mouth", "hair", "cloth", "hat", "glasses")
+MOVING = ("background", "mouth", "hair", "cloth", "hat", "glasses")
 # Pixels of a block must be this near to each other, in steps from pixel to pixel.
 _MAX_SPREAD = 8.0
 
@@ -104,7 +104,7 @@ class Observer:
         self._model = model
         self._options = options or ObserveOptions()
         coords = model.topology.coords.astype(np.float64)
-        self._surface = Surface(coords, _outer_faces(model))
+        self._surface = Surface(coords, outer_faces(model))
 
     def observe(self, cube_map: CubeMap, camera: Camera) -> Observation:
         """What a map says; empty where no head is seen.
@@ -117,7 +117,7 @@ class Observer:
         width = max(1, round(float(np.sqrt(cube_map.mask.sum() / options.blocks))))
         blocks = _average(cube_map, width)
         region = region_of(blocks.coords.astype(np.float32))
-        kept = ~np.isin(region, [REGIONS.index(name) for name in _MOVING])
+        kept = ~np.isin(region, [REGIONS.index(name) for name in MOVING])
         blocks, region = blocks.rows(kept), region[kept]
         face, shares, nearest = self._look_up(blocks.coords)
         kept = np.linalg.norm(nearest - blocks.coords, axis=1) <= options.max_gap
@@ -169,7 +169,7 @@ class Observer:
         return self._surface.closest(coords)
 
 
-def _outer_faces(model: HeadModel) -> np.ndarray:
+def outer_faces(model: HeadModel) -> np.ndarray:
     """Faces that pictures see: not those of the mouth's inside."""
     topology = model.topology
     hidden = [i for i, name in enumerate(topology.part_names) if _is_inside(name)]
