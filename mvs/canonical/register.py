@@ -31,6 +31,8 @@ _FAR_TETHER = 0.002
 _MOST_STIFF = 100.0
 # Pull by cube coordinates against that of the surface, first and last.
 _FIRST_TETHER = 1.0
+# Of the same pull, to where a template starts that is near its scan.
+_START_TETHER = 0.65
 _REPAIR_ROUNDS = 6
 _REPAIR_STIFFER = 30.0
 _STEPS_PER_REPAIR = 2
@@ -179,7 +181,8 @@ class _Wrap:
             self.tether, self.places = cube_targets(scan, coords)
             self.trust = np.ones(len(rest))
         else:
-            self.tether, self.places, self.trust = np.ones(len(rest)), rest, start.trust
+            self.tether = np.full(len(rest), _START_TETHER)
+            self.places, self.trust = rest, start.trust
         self.stiffer = np.ones(len(rest))
         self.sound = np.ones(len(rest))
         self.far = rest

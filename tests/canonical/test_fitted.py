@@ -78,8 +78,7 @@ def test_it_lies_on_the_scan(wrapped):
     away = np.linalg.norm(true.closest(found)[2] - found, axis=1)
     assert np.median(np.linalg.norm(off(head.coords), axis=1)) > 1
     assert np.median(away) < 0.15
-    # At the rim of the scan the fit stays more where it was.
-    assert np.quantile(away, 0.95) < 0.8
+    assert np.quantile(away, 0.95) < 0.6
     assert not wrapped.folded.any()
 
 
