@@ -97,7 +97,7 @@ def _orientation(path: Path) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path) as picture:
                 found = int(picture.getexif().get(_ORIENTATION, 1))
-    except _DAMAGE:
+    except (*_DAMAGE, Image.DecompressionBombError):
         return 1
     return found if 1 <= found <= 8 else 1
 

@@ -70,7 +70,7 @@ def _locked(folder: Path) -> BaseFileLock:
         Timeout: if somebody else holds it.
         OSError: if there is none to be had.
     """
-    lock: BaseFileLock = FileLock(folder / _LOCK)
+    lock: BaseFileLock = FileLock(folder / _LOCK, fallback_to_soft=False)
     try:
         lock.acquire(blocking=False)
     except OSError as error:

@@ -65,7 +65,8 @@ def reconstruct(
         until: last stage to run.
         progress: called with stage, steps done and steps in all.
         prior: the head's surface a moment ago. Where the pictures agree with it, refinement starts
-            from it; else the result is that without. ``notes`` of the report say which.
+            from it; else the result is that without. ``notes`` of the report say which. Where one
+            that was taken ends in a ReconstructionError, none may not.
 
     Returns:
         Times, counts, warnings and the files written.

@@ -54,7 +54,7 @@ class Report:
 
 
 class CaptureSource(NamedTuple):
-    """Where a capture was read from: the arguments of ``calib.formats.read_capture``."""
+    """Where a capture was read from: its folder, and what ``calib.formats.read_capture`` took."""
 
     path: Path
     images: Path | None = None
@@ -64,7 +64,9 @@ class CaptureSource(NamedTuple):
 
 def note_source(capture: Capture) -> dict[str, str | None]:
     """What ``run.json`` holds of where its capture was read from."""
-    images, masks = (None if p is None else str(p) for p in (capture.images, capture.masks))
+    images, masks = (
+        None if p is None else str(p.absolute()) for p in (capture.images, capture.masks)
+    )
     named = {"images": images, "masks": masks, "format": capture.format}
     return {"capture": str(capture.path), **named}
 

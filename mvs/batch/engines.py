@@ -70,7 +70,7 @@ class DaskEngine:
         """Every frame as it is finished."""
         as_completed: Any = _distributed().as_completed
         names = {frame.name for frame in frames}
-        waiting = {frame.after: frame for frame in frames if frame.after in names}
+        follower_of = {frame.after: frame for frame in frames if frame.after in names}
         first = [frame for frame in frames if frame.after not in names]
         # One group of many tasks without dependencies is handed out one by one, not in advance.
         futures = self._client.map(
@@ -89,11 +89,13 @@ class DaskEngine:
             answer = self._answer(future)
             if answer is None and times < _MOST_TIMES:
                 submit(frame, times + 1)
-            else:
-                if frame.name in waiting:
-                    submit(waiting.pop(frame.name), 1)
-                yield frame, _KILLED if answer is None else answer
+                future.release()
+                continue
+            # The frame after it looks at what is written down of this one, which is settled then.
+            yield frame, _KILLED if answer is None else answer
             future.release()
+            if frame.name in follower_of:
+                submit(follower_of.pop(frame.name), 1)
 
     def _answer(self, future: Any) -> Outcome | str | None:
         """What became of a frame; None where the word of it died with a worker."""

@@ -54,8 +54,8 @@ class Found:
 def in_chains(frames: Sequence[Frame], length: int) -> tuple[Frame, ...]:
     """Frames of which each starts from the one before it, but for the first of each chain.
 
-    A new chain begins at every number that ``length`` divides: which frames start anew does not
-    hang on which are asked for.
+    A chain begins at every multiple of ``length``, and with the first frame that is asked for: ask
+    for whole chains, or what is done of one is done again.
 
     Raises:
         ValueError: if the length is less than 1.

@@ -112,8 +112,8 @@ def is_done(job: Job, frame: Frame) -> bool:
     )
 
 
-def seed_of(job: Job, frame: Frame) -> dict[str, str] | None:
-    """Name and SHA-256 of the surface that a frame starts from, as it is now; None without.
+def seed_of(job: Job, frame: Frame) -> dict[str, Any] | None:
+    """Name, SHA-256 and head of the surface that a frame starts from, as it is now; None without.
 
     The frame before must have been done, or have failed, for good.
     """
@@ -124,10 +124,12 @@ def seed_of(job: Job, frame: Frame) -> dict[str, str] | None:
     if (
         manifest is None
         or manifest["settings"] != job.settings
+        or manifest.get("head") is None
         or job.failure(frame.after).exists()
     ):
         return None
-    return {"frame": frame.after, "sha256": str(manifest["files"][SURFACE]["sha256"])}
+    sha256 = str(manifest["files"][SURFACE]["sha256"])
+    return {"frame": frame.after, "sha256": sha256, "head": manifest["head"]}
 
 
 def known_failure(job: Job, frame: Frame) -> str | None:

@@ -25,9 +25,9 @@ from mvs.record import library_versions, prepare_output
 SUMMARY = "batch.json"
 # Seconds between two writings of the summary on the way.
 _SUMMARY_EVERY = 10.0
-# Seconds that a scheduler which was never seen is waited for.
 # A scheduler lost so often with nothing done in between will be lost again.
 _MAX_LOSSES = 10
+# Seconds that a scheduler which was never seen is waited for.
 _FIRST_PATIENCE = 10.0
 
 
@@ -166,7 +166,7 @@ def _stamp(job: Job, frame: Frame) -> tuple[int, int] | None:
 def _given_up(job: Job, frame: Frame, reason: str, before: tuple[int, int] | None) -> Outcome:
     """The outcome of a frame that no worker could finish, or say that it was finished.
 
-    What is done again by force was done ``before``, too.
+    ``before`` is the frame's stamp at the start: by force, what has not changed since is not done.
     """
     is_new = not job.force or _stamp(job, frame) != before
     if is_new and is_done(dataclasses.replace(job, force=False), frame):

@@ -39,6 +39,7 @@ from mvs.batch.jobs import (
     file_stat,
     frame_key,
     input_bytes,
+    is_done,
     note_failure,
     read_manifest,
     seed_of,
@@ -49,7 +50,7 @@ from mvs.kernels.threads import use_threads
 from mvs.pipeline import reconstruct
 from mvs.record import Report, peak_memory_mb
 from mvs.stages.export import read_mesh
-from mvs.stages.prior import Prior
+from mvs.stages.prior import LEAST_SHARE, Prior
 from mvs.types import Embedder
 
 REGISTERED = "registered.ply"
@@ -116,7 +117,9 @@ def work(job: Job, frame: Frame) -> Outcome:
             manifest["start"],
             tuple(manifest["warnings"]),
         )
-    note_failure(job, frame, reason)
+    # A worker of a run that was broken off may have been overtaken.
+    if job.force or not is_done(job, frame):
+        note_failure(job, frame, reason)
     took, used = time.perf_counter() - start, time.process_time() - cpu
     return Outcome(frame.name, "failed", reason, took, used, 0.0, peak_memory_mb(), worker)
 
@@ -158,14 +161,13 @@ def _make(job: Job, frame: Frame) -> tuple[str, dict[str, Any], float]:
     return "done", document, inner
 
 
-def _prior(job: Job, frame: Frame) -> tuple[Prior | None, dict[str, str] | None]:
+def _prior(job: Job, frame: Frame) -> tuple[Prior | None, dict[str, Any] | None]:
     """The surface to start from and its ``seed_of``; None without, or if it is damaged."""
     seed = seed_of(job, frame)
     if frame.after is None or seed is None:
         return None, None
-    path = job.folder(frame.after) / SURFACE
-    head = (read_manifest(path.parent) or {}).get("head")
-    if head is None or file_digest(path) != seed["sha256"]:
+    path, head = job.folder(frame.after) / SURFACE, seed["head"]
+    if file_digest(path) != seed["sha256"]:
         return None, None
     return Prior(read_mesh(path), np.array(head["center"]), head["radius"]), seed
 
@@ -177,6 +179,8 @@ def _start(frame: Frame, report: Report) -> str:
     found = report.notes.get("prior")
     if found is None:  # None was there, or nothing came of it.
         return f"anew: no surface of frame {frame.after} is of use"
+    if not found["taken"] and found["share"] >= LEAST_SHARE:
+        return f"anew: the head moved too far since frame {frame.after}"
     if not found["taken"]:
         return f"anew: the surface of frame {frame.after} fits {found['share']:.0%} of the pixels"
     return f"frame {frame.after}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from calib.scale import umeyama
-from mvs.canonical.exposure import exposure
+from mvs.canonical.openness import openness
 from mvs.canonical.parts import region_of
 from mvs.canonical.register import RegisterOptions, Registration, Start, register
 from mvs.canonical.scan import Scan
@@ -132,7 +132,7 @@ def register_fitted(
     skin = head.skin
     none = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
     outer = Template(head.whole.coords[skin], head.skin_faces, *none, head.whole.region[skin])
-    seen = exposure(head.vertices, head.whole.faces)[skin]
+    seen = openness(head.vertices, head.whole.faces)[skin]
     trust = np.clip((seen - _HIDDEN) / (_OPEN - _HIDDEN), 0, 1)
     trust[head.whole.region[skin] == 0] = 0.0
     start = Start(head.vertices[skin], trust)
@@ -169,7 +169,10 @@ def _carry(head: FittedHead, moved: DoubleArray) -> DoubleArray:
     for rows in (inside[body == number] for number in range(body.max(initial=-1) + 1)):
         k = np.arange(1, min(_N_FOLLOWED, len(start)) + 1)
         near = np.unique(tree.query(head.vertices[rows], k=k)[1])
-        vertices[rows] = umeyama(start[near], moved[near]).points(head.vertices[rows])
+        try:
+            vertices[rows] = umeyama(start[near], moved[near]).points(head.vertices[rows])
+        except ValueError:  # the skin around it is too little to turn by
+            vertices[rows] += (moved - start)[near].mean(axis=0)
     loose = inside[body < 0]
     if len(loose):
         near = tree.query(head.vertices[loose])[1]

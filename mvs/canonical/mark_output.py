@@ -75,7 +75,7 @@ def write_marks(
     marks: tuple[Sequence[Landmarks2d], Landmarks3d | None],
     unit: str | None = None,
 ) -> None:
-    """Write landmarks of pictures, in the pixels of the pictures as they were taken.
+    """Write landmarks of pictures, in their own pixels: of a picture by itself, as EXIF turns it.
 
     Writes NAME.json, NAME.csv, NAME_space.csv for a capture, ``pts/<picture>.pts`` and
     ``overlay/<picture>.png``.

@@ -143,7 +143,7 @@ def map_capture(
         embedder: finds the head and embeds it.
         threads: views embedded at a time.
         progress: called twice per view.
-        warnings: gets a line for each thing that looks wrong with the masks.
+        warnings: gets a line for each thing that looks wrong with the masks of several views.
 
     Raises:
         CaptureError: if a picture or mask cannot be read, or the masks look wrong altogether.
@@ -152,6 +152,9 @@ def map_capture(
     if len(capture.views) == 1:
         (view,) = capture.views
         camera, image, cube_map = embed_view(view, embedder)
+        if progress is not None:
+            progress()
+            progress()
         return (MappedPicture(view.name, image, cube_map, camera, view),)
     found = embed_views(capture.views, embedder, EmbedOptions(threads=threads), progress)
     doubts = judge_masks(capture, found.looks)

@@ -148,13 +148,14 @@ def register(
             progress()
     shape, folded = wrap.unfold(shape)
     found = wrap.target.find(shape, mesh_normals(shape, template.faces), options.reach)
+    weight = found.weight * wrap.trust
     fits = np.exp(-0.5 * (found.distance / (0.5 * options.reach)) ** 2)
     nearest = scan.in_cube(pose).distance(shape)
     return Registration(
         template,
         pose.to_world(shape),
-        (found.weight * fits).astype(np.float32),
-        found.weight > 0,
+        (weight * fits).astype(np.float32),
+        weight > 0,
         nearest * pose.scale,
         folded,
         pose,

@@ -9,6 +9,7 @@ import numpy as np
 
 from calib.files import replacing, write_json
 from mvs.canonical.cube import CUBE_MM
+from mvs.canonical.pose import HeadPose
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.register import Registration
 from mvs.canonical.scan import Scan, mesh_normals
@@ -44,7 +45,18 @@ def spread(values: DoubleArray) -> dict[str, float]:
     return {"n": len(values), "mean": float(values.mean()), "median": median, "p90": high}
 
 
-def registration_report(wrapped: Registration, scan: Scan, mm: float | None = None) -> Any:
+def pose_document(pose: HeadPose) -> dict[str, Any]:
+    """A head's pose for JSON: the frame and unit are the world's."""
+    return {
+        "scale": pose.scale,
+        "rotation": pose.rotation.tolist(),
+        "translation": pose.translation.tolist(),
+    }
+
+
+def registration_report(
+    wrapped: Registration, scan: Scan, mm: float | None = None
+) -> dict[str, Any]:
     """How well a template lies on its scan, for JSON.
 
     Args:
@@ -76,11 +88,7 @@ def registration_report(wrapped: Registration, scan: Scan, mm: float | None = No
         "faces": len(faces),
         "seen": float(wrapped.visible.mean()),
         "folded_faces": int(wrapped.folded.sum()),
-        "world_from_cube": {
-            "scale": wrapped.pose.scale,
-            "rotation": wrapped.pose.rotation.tolist(),
-            "translation": wrapped.pose.translation.tolist(),
-        },
+        "world_from_cube": pose_document(wrapped.pose),
         "parts": parts,
     }
 

@@ -54,8 +54,8 @@ class Options(NetworkOptions, StageOptions):
         format: of the camera file, if it shall not be found out.
         frames: which, as 0:100:2 (the end left out), 7 or 3,5,10:20; all if not given.
         register: wrap the template onto every mesh too: registered.ply, the same topology in all.
-        chain: frames that follow each other, each started from the surface of the one before
-            where its pictures agree with that; 1 starts every frame anew.
+        chain: frames to a chain: each starts from the surface of the one before where its pictures
+            agree with that, those whose number is a multiple of this anew; 1 starts all anew.
         min_views: frames with fewer usable pictures fail.
         device: where the network computes, as PyTorch names it, the same for all workers.
         retry: do again what failed of the same pictures and options.

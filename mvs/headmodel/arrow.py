@@ -13,7 +13,6 @@ from mvs.headmodel.terms import Rows
 from mvs.types import BoolArray, DoubleArray
 
 _SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-9, 1e9
-_AT_BOUND = 1e-9
 
 
 def minimise_frames(
@@ -50,7 +49,7 @@ def minimise_frames(
     for _ in range(options.steps):
         systems = [add_normal_equations(rows) for rows in terms]
         free = [
-            _free(state, box, gradient)
+            box.loose(state, gradient)
             for state, box, (_, gradient) in zip(found, boxes, systems, strict=True)
         ]
         while damping < _LARGEST_DAMPING:
@@ -76,16 +75,6 @@ def minimise_frames(
 
 def _total(terms: Sequence[Sequence[Rows]]) -> float:
     return sum(row.energy() for rows in terms for row in rows)
-
-
-def _free(state: State, box: Box, gradient: DoubleArray) -> BoolArray:
-    """Unknowns that are free and not pushed against a bound."""
-    values, n = state.vector(), state.n_shape
-    free = box.free.copy()
-    held = (values <= box.low + _AT_BOUND) & (gradient[:n] > 0)
-    held |= (values >= box.high - _AT_BOUND) & (gradient[:n] < 0)
-    free[:n] &= ~held
-    return free
 
 
 def _arrow_steps(

@@ -19,11 +19,14 @@ from mvs.headmodel.state import State
 from mvs.headmodel.terms import Rows, change
 from mvs.types import BoolArray, DoubleArray, IntArray
 
-_AT_BOUND = 1e-9
-# A step that does not lower the energy is halved so often.
-_HALVINGS = 4
+# A step is tried at so many lengths, each half of the one before.
+_LENGTHS = 4
+# Damping where nothing is known.
+_LEAST = 1e-12
 
 Deviations = tuple[float, float, float, float]
+# A frame's own unknowns, their equations, those with the border, the right side.
+_Last = tuple[IntArray, DoubleArray, DoubleArray, DoubleArray]
 
 
 def minimise_chain(
@@ -36,14 +39,14 @@ def minimise_chain(
 ) -> tuple[list[State], tuple[float, ...]]:
     """Lower the energy of all frames and of the changes between them, together.
 
-    Coefficients at a bound that the energy pushes against are held there, and what a step takes
-    beyond one is clipped.
+    A frame's own coefficients at a bound that the energy pushes against are held there; what a step
+    takes beyond a bound is clipped.
 
     Args:
         energies: one per frame, of its own terms alone; one that saw nothing is bridged.
         states: one per frame, alike in what is shared.
         box: bounds, of every frame.
-        shared: (P,) bool unknowns that all frames share; they may be fixed.
+        shared: (P,) bool unknowns that all frames share, of the identity or the zoom alone.
         deviations: of the change from each frame to the next, see ``change``.
         options: see ``SolveOptions``.
 
@@ -60,7 +63,7 @@ def minimise_chain(
     steps, total = chain.look(found, True)
     totals = [total]
     for step in range(1, options.steps + 1):
-        for halved in range(_HALVINGS):
+        for halved in range(_LENGTHS):
             moved = [
                 state.moved(0.5**halved * by).clipped(box.low, box.high)
                 for state, by in zip(found, steps, strict=True)
@@ -123,7 +126,7 @@ class _Chain:
             total += sum(row.energy() for row in terms)
             if derive:
                 normal, gradient = self._equations(terms, before, after)
-                own = _rows(_is_loose(state, self.box, gradient) & ~self.shared)
+                own = _rows(self.box.loose(state, gradient) & ~self.shared)
                 elimination.add(normal, gradient, own, before)
             before = after
         return (elimination.steps(len(self.shared)) if derive else []), total
@@ -142,22 +145,13 @@ class _Chain:
         if after is not None:
             normal += after.by_first.T @ after.by_first
             gradient += after.by_first.T @ after.error
-        normal[np.diag_indices(n)] *= 1 + self.damping
+        diagonal = np.diag_indices(n)
+        normal[diagonal] += self.damping * np.maximum(normal[diagonal], _LEAST)
         return normal, gradient
 
 
 def _rows(chosen: BoolArray) -> IntArray:
     return np.flatnonzero(chosen).astype(np.int32)
-
-
-def _is_loose(state: State, box: Box, gradient: DoubleArray) -> BoolArray:
-    """Unknowns that are free and not pushed against a bound."""
-    values, n = state.vector(), state.n_shape
-    held = (values <= box.low + _AT_BOUND) & (gradient[:n] > 0)
-    held |= (values >= box.high - _AT_BOUND) & (gradient[:n] < 0)
-    loose = box.free.copy()
-    loose[:n] &= ~held
-    return loose
 
 
 class _Elimination:
@@ -166,8 +160,7 @@ class _Elimination:
     def __init__(self, border: IntArray) -> None:
         self._border = border
         self._total, self._right = np.zeros((len(border),) * 2), np.zeros(len(border))
-        # The last frame's own unknowns, their equations, those with the border, the right side.
-        self._last: tuple[IntArray, DoubleArray, DoubleArray, DoubleArray] | None = None
+        self._last: _Last | None = None
         self._solved: list[tuple[IntArray, DoubleArray]] = []
 
     def add(
@@ -180,18 +173,16 @@ class _Elimination:
         self._right += gradient[self._border]
         if self._last is not None and link is not None:
             coupling = link.by_first[:, self._last[0]].T @ link.by_second[:, own]
-            solved = self._solve_last(coupling)
+            solved = self._solve_last(self._last, coupling)
             n = len(own)
             inner -= coupling.T @ solved[:, :n]
             cross -= coupling.T @ solved[:, n:-1]
             known = known - coupling.T @ solved[:, -1]
         self._last = own, inner, cross, known
 
-    def _solve_last(self, coupling: DoubleArray) -> DoubleArray:
+    def _solve_last(self, last: _Last, coupling: DoubleArray) -> DoubleArray:
         """Eliminate the last frame: its answers (n, m + b + 1) to the next, border and right."""
-        if self._last is None:
-            raise ValueError("there is no frame")
-        own, inner, cross, known = self._last
+        own, inner, cross, known = last
         sides = np.column_stack([coupling, cross, known])
         solved: DoubleArray = np.asarray(np.linalg.solve(inner, sides))
         n = coupling.shape[1]
@@ -202,7 +193,9 @@ class _Elimination:
 
     def steps(self, size: int) -> list[DoubleArray]:
         """The answer of every frame (size,)."""
-        self._solve_last(np.zeros((0 if self._last is None else len(self._last[0]), 0)))
+        if self._last is None:
+            raise ValueError("there is no frame")
+        self._solve_last(self._last, np.zeros((len(self._last[0]), 0)))
         both: DoubleArray = np.zeros(0)
         if len(self._border):
             both = np.asarray(-np.linalg.solve(self._total, self._right))

@@ -171,7 +171,9 @@ class Energy:
                 places.forget()
 
     def rows(self, state: State, derive: bool) -> list[Rows]:
-        """All terms at a state."""
+        """All terms at a state; none where nothing is seen: such a frame is only bridged."""
+        if not self.sights and self.pairs is None:
+            return []
         terms = []
         for sight in self.sights:
             terms.append(self._points(sight, state, derive))

@@ -269,7 +269,7 @@ def _follow(
     """States of all frames with the identity of a keyframe, and the vertices' confidence."""
     how = options.fit
     views = {t: seen[t] for t in shown}
-    # What a network is wrong by is partly the same in all frames, see ``shared``.
+    # What a network is wrong by is partly the same in all frames, see ``fit_capture.shared``.
     n = round(len(shown) / (1 + how.views_alike * (len(shown) - 1)))
     energies = [
         Energy(model, view, how, knows_scale=True, knows_focal=True, n_frames=max(n, 1))

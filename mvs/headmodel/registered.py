@@ -9,9 +9,10 @@ from typing import Any
 
 from calib.scale import Similarity
 from mvs.canonical.fitted import make_fitted, register_fitted
+from mvs.canonical.pose import HeadPose
 from mvs.canonical.register import RegisterOptions, Registration
 from mvs.canonical.scan import Scan
-from mvs.canonical.wrapped import write_registration
+from mvs.canonical.wrapped import pose_document, write_registration
 from mvs.headmodel.output import OutputOptions, fit_model, standard_parts
 from mvs.headmodel.types import Fit
 from mvs.stages.model import placement
@@ -49,7 +50,7 @@ def register_fit(
 def write_registered(
     fit: Fit,
     wrapped: Registration,
-    report: Any,
+    report: dict[str, Any],
     output: Path,
     options: OutputOptions | None = None,
 ) -> None:
@@ -58,16 +59,20 @@ def write_registered(
     Args:
         fit: that was wrapped.
         wrapped: from ``register_fit``.
-        report: for JSON.
+        report: of ``registration_report``; its pose is written as the meshes are placed.
         output: folder that exists.
         options: axes and unit of the meshes.
     """
     options = options or OutputOptions()
     model = fit_model(fit, wrapped.vertices, wrapped.confidence)
     to = placement(model, options.up, options.unit)
-    write_registration(output, _moved(wrapped, to), report)
+    moved = _moved(wrapped, to)
+    placed = {**report, "world_from_cube": pose_document(moved.pose)}
+    write_registration(output, moved, placed)
 
 
 def _moved(wrapped: Registration, to: Similarity) -> Registration:
     distance: DoubleArray = to.scale * wrapped.distance
-    return replace(wrapped, vertices=to.points(wrapped.vertices), distance=distance)
+    turn, size, middle = wrapped.pose.rotation, wrapped.pose.scale, wrapped.pose.translation
+    pose = HeadPose(to.rotation @ turn, to.scale * size, to.points(middle[None])[0])
+    return replace(wrapped, vertices=to.points(wrapped.vertices), distance=distance, pose=pose)

@@ -11,6 +11,7 @@ from mvs.headmodel.state import State
 from mvs.headmodel.terms import Rows
 from mvs.types import BoolArray, DoubleArray
 
+_AT_BOUND = 1e-9
 _MAX_SWAPS = 30
 _SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-9, 1e9
 
@@ -37,6 +38,15 @@ class Box:
         high[: state.n_shape] = np.maximum(self.high - values, 0.0)
         low[~self.free] = high[~self.free] = 0.0
         return low, high
+
+    def loose(self, state: State, gradient: DoubleArray) -> BoolArray:
+        """(P,) unknowns that are free and not pushed against a bound."""
+        values, n = state.vector(), state.n_shape
+        held = (values <= self.low + _AT_BOUND) & (gradient[:n] > 0)
+        held |= (values >= self.high - _AT_BOUND) & (gradient[:n] < 0)
+        loose = self.free.copy()
+        loose[:n] &= ~held
+        return loose
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ class MatchOptions:
             raise ValueError(f"matcher must be one of {', '.join(MATCHERS)}, got {self.matcher}")
         if self.stride is not None and self.stride < 1:
             raise ValueError(f"stride must be at least 1, got {self.stride}")
-        if not self.coarser > 0:
-            raise ValueError(f"coarser must be positive, got {self.coarser}")
+        if not 0 < self.coarser < float("inf"):
+            raise ValueError(f"coarser must be positive and finite, got {self.coarser}")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
         for name in ("max_cube_distance", "max_mutual_px", "max_epipolar_px", "max_edge_px"):

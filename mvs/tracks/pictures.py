@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from calib.capture import CaptureError
-from calib.image_files import read_picture
+from calib.image_files import read_upright
 from mvs.types import ByteArray
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -107,7 +107,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _read_folder(paths: list[Path]) -> Iterator[Picture]:
     for path in paths:
-        yield Picture(path.name, read_picture(path)[0])
+        yield Picture(path.name, read_upright(path))
 
 
 def _open(path: Path) -> cv2.VideoCapture:

@@ -62,7 +62,7 @@ def test_what_names_no_frames_is_refused(wanted):
     [
         ([0, 1, 2, 3], 1, [None, None, None, None]),
         ([0, 1, 2, 3, 4], 2, [None, 0, None, 2, None]),
-        # The same frames start anew whichever are asked for; gaps are bridged.
+        # Chains begin at multiples and with the first that is asked for; gaps are bridged.
         ([3, 4, 6, 7, 8, 20], 4, [None, None, 4, 6, None, None]),
     ],
 )

@@ -148,8 +148,8 @@ def restart_scheduler(folder, expected):
 def tiny(folder):
     write_sequence(folder, N_TINY)
     mvs(*arguments(folder, folder / "serial"))
-    for measure in (kill_at_random, beyond_memory, restart_scheduler):
-        measure(folder, folder / "serial")
+    for check in (kill_at_random, beyond_memory, restart_scheduler):
+        check(folder, folder / "serial")
 
 
 def performance(folder, shot, options):

@@ -401,6 +401,22 @@ def test_frames_without_a_head_follow_the_others():
         fit_maps([empty_cube_map(8, 8)], camera, model)
 
 
+def test_a_long_gap_keeps_the_person_and_the_expression():
+    """Frames that show nothing bring no prior: 20 of them would draw all to the mean head."""
+    model = small_ict(1500)
+    shape, camera = person(model, 4, expression=0.0), camera_at()
+    jaw = model.expression_names.index("jawOpen")
+    shape.expression[jaw] = 0.6
+    maps = [map_of(model, shape, place(model, a), camera) for a in (-10.0, -5.0, 5.0, 10.0)]
+    hidden = [empty_cube_map(8, 8)] * 20
+    whole = fit_maps(maps, camera, model, VideoOptions(fit=SURE))
+    broken = fit_maps([*maps[:2], *hidden, *maps[2:]], camera, model, VideoOptions(fit=SURE))
+    assert whole.expressions[:, jaw].min() > 0.5
+    np.testing.assert_allclose(broken.expressions[:, jaw], whole.expressions[0, jaw], atol=0.05)
+    off = np.linalg.norm(whole.identity - shape.identity)
+    assert np.linalg.norm(broken.identity - shape.identity) < off + 0.1
+
+
 def test_a_head_that_is_lost_is_found_again():
     model = small_ict(1500)
     shape, camera = person(model, 4, expression=0.0), camera_at()

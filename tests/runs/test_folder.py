@@ -1,5 +1,7 @@
 """Folders that cannot be written, belong to another capture, or to another run."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -137,13 +139,14 @@ def test_the_command_says_so_in_one_line(capture, whole, tmp_path, capfd):
     assert "another run is writing here" in capfd.readouterr().err
 
 
-def test_a_file_system_without_locks_has_a_file_that_says_who_is_at_work(tmp_path, monkeypatch):
-    import errno
-
+@pytest.mark.parametrize("reason", [errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_has_a_file_that_says_who_is_at_work(
+    reason, tmp_path, monkeypatch
+):
     fcntl = pytest.importorskip("fcntl")
 
     def refuse(*_):
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     held = tmp_path / ".stages" / "held"

@@ -27,6 +27,14 @@ WAIT = 120_000
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
 
+@pytest.fixture(autouse=True)
+def heeds_interrupts():
+    """What a shell starts in the background ignores them, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def viewing(*arguments):
     """A viewer in a process of its own, its address, and what it does when interrupted."""
@@ -102,8 +110,11 @@ def test_it_ends_when_interrupted_and_takes_a_free_port(tmp_path):
         port = first.rpartition(":")[2]
         command = [sys.executable, "-m", "mvs", "view", str(run), "--no-open", "--port", port]
         with subprocess.Popen(command, cwd=ROOT, text=True, stdout=-1, stderr=-1) as second:
-            address = second.stdout.readline().strip()
-            second.send_signal(signal.SIGINT)
-            _, complaints = second.communicate(timeout=WAIT / 1000)
+            try:
+                address = second.stdout.readline().strip()
+                second.send_signal(signal.SIGINT)
+                _, complaints = second.communicate(timeout=WAIT / 1000)
+            finally:
+                second.kill()
     assert int(address.rpartition(":")[2]) > int(port)
     assert complaints == f"warning: port {port} is in use, took {address.rpartition(':')[2]}\n"

@@ -16,7 +16,7 @@ _HIDDEN = 0.004
 _MIN_COSINE = 0.2
 
 
-def exposure(vertices: DoubleArray, faces: IntArray) -> DoubleArray:
+def openness(vertices: DoubleArray, faces: IntArray) -> DoubleArray:
     """The share of directions that vertices face from which they are seen.
 
     Args:
