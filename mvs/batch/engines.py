@@ -27,7 +27,7 @@ class SchedulerLostError(Exception):
 
 
 class Engine(Protocol):
-    """Does frames in any order.
+    """Does frames in any order that has each after the one it starts from.
 
     Attributes:
         name: for the record.

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from mvs.batch import clusters
+from mvs.batch import clusters, engines
 from mvs.batch.clusters import ClusterOptions, open_engine, slurm_cluster
 from mvs.batch.engines import DaskEngine, SchedulerLostError, SerialEngine
 from mvs.batch.frames import Frame
@@ -39,6 +40,43 @@ def test_a_frame_that_kills_its_workers_is_given_up_and_the_others_are_done(monk
     assert {number: answer.reason for number, answer in answers.items()} == dict.fromkeys(
         (0, 1, 4, 5), "31"
     )
+
+
+class AtOnce:
+    """A client whose tasks are done as they are submitted."""
+
+    status = "running"
+
+    def __init__(self, log):
+        self.log = log
+
+    def submit(self, work, frame, **_):
+        self.log.append(f"do {frame.number}")
+        return Done(str(frame.number), work(frame))
+
+    def map(self, work, frames, **_):
+        return [self.submit(work, frame) for frame in frames]
+
+
+class Done:
+    def __init__(self, key, outcome):
+        self.key, self.result, self.exception = key, lambda: outcome, lambda: None
+
+    def release(self):
+        pass
+
+
+def test_a_frame_waits_until_what_became_of_the_one_before_is_written_down(monkeypatch):
+    class Futures(list):
+        add = list.append
+
+    monkeypatch.setattr(engines, "_distributed", lambda: SimpleNamespace(as_completed=Futures))
+    log = []
+    engine = DaskEngine(AtOnce(log), "test")
+    frames = [Frame(0), Frame(1, after="000000"), Frame(2, after="000001")]
+    for frame, _ in engine.run(lambda frame: Outcome(frame.name, "done"), frames):
+        log.append(f"note {frame.number}")
+    assert log == ["do 0", "note 0", "do 1", "note 1", "do 2", "note 2"]
 
 
 class Cancelled:
