@@ -32,7 +32,7 @@ _MOST_STIFF = 100.0
 # Pull by cube coordinates against that of the surface, first and last.
 _FIRST_TETHER = 1.0
 # Of the same pull, to where a template starts that is near its scan.
-_START_TETHER = 0.65
+_START_TETHER = 0.7
 _REPAIR_ROUNDS = 6
 _REPAIR_STIFFER = 30.0
 _STEPS_PER_REPAIR = 2
