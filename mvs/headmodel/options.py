@@ -54,6 +54,6 @@ class FitOptions:
         if not (self.joint_sd > 0 and self.fov_sd > 0):
             raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
         if not (self.normals >= 0 and self.landmarks >= 0 and self.outline >= 0):
-            raise ValueError("weights must not be negative")
+            raise ValueError("normals, landmarks and outline must not be negative")
         if self.stages < 1:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
