@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,10 @@ def write_usd(path: Path, model: Model) -> list[Path]:
                 files.insert(1, Path(scratch, _normal_name(picture)))
                 files[1].write_bytes(encode_picture(model.texture.normal, "png"))
         if packed:
+            # The package notes the files' times, to two seconds and by the local clock.
+            epoch = time.mktime((1980, 1, 1, 0, 0, 0, 0, 0, -1))
+            for file in files:
+                os.utime(file, (epoch, epoch))
             files = [Path(scratch) / path.name]
             if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(inner)), str(files[0])):
                 raise ValueError(f"{path}: USD could not pack the file")

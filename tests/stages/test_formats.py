@@ -1,5 +1,6 @@
 """Every format, read back by another library."""
 
+import zipfile
 from dataclasses import replace
 
 import cv2
@@ -182,6 +183,9 @@ def test_usd(tmp_path, ending):
         # The scene comes first, as the specification of .usdz wants it.
         names = Sdf.ZipFile.Open(str(tmp_path / "ball.usdz")).GetFileNames()
         assert names == ["ball.usdc", "ball.png"]
+        # No time of writing is in it, which would make two runs differ.
+        with zipfile.ZipFile(tmp_path / "ball.usdz") as package:
+            assert {info.date_time for info in package.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_usd_without_its_library_says_what_to_install(tmp_path, monkeypatch):
