@@ -22,13 +22,14 @@ class Options:
         output: folder of checkpoints and log.
         validation: a shard whose people are not in the training shards, for the report.
         start: checkpoint to start from; its optimiser state is not kept.
-        preset: schedule, from which the seven options below are taken that are not given:
+        preset: schedule, from which the eight options below are taken that are not given:
             ``scratch`` from nothing, ``refine`` from given weights, ``quick`` to see whether
             everything is in place.
         small_steps: steps on pictures of half the size, before the others.
-        steps: steps on pictures of full size.
+        mixed_steps: steps on pictures between half and full size, after those.
+        steps: steps on pictures of full size, last.
         small_batch: pictures per step, half size.
-        batch: pictures per step, full size.
+        batch: pictures per step, full size; of smaller ones as many as have the same pixels.
         learning_rate: at its highest.
         warm_up: steps over which it rises.
         checkpoint_every: steps.
@@ -40,6 +41,7 @@ class Options:
         decay: of the matrices, relative to the learning rate.
         average: decay of the running mean of the weights, which is what is kept.
         reuse: times a picture is seen before newer shards are waited for.
+        augment: whether pictures are cropped, hidden and developed anew each time they are seen.
         threads: of PyTorch.
         device: where to compute, ``cpu`` or ``cuda``.
         tensorboard: write scalars and sample pictures to OUTPUT/tensorboard.
@@ -54,6 +56,7 @@ class Options:
     start: Path | None = None
     preset: Literal["scratch", "refine", "quick"] = "scratch"
     small_steps: int | None = None
+    mixed_steps: int | None = None
     steps: int | None = None
     small_batch: int | None = None
     batch: int | None = None
@@ -68,6 +71,7 @@ class Options:
     decay: float = TrainOptions.decay
     average: float = TrainOptions.average
     reuse: float = TrainOptions.reuse
+    augment: bool = TrainOptions.augment
     threads: int = TrainOptions.threads
     device: str = TrainOptions.device
     tensorboard: bool = False

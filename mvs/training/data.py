@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from mvs.synthetic.dataset import (
-    LABEL_SIZE,
     PICTURE_SIZE,
     RECORD,
     decode_coords,
     decode_normals,
     shard_path,
 )
+from mvs.training.augment import augment
 from mvs.types import FloatArray
 
 # A shard takes a minute or so to render.
@@ -58,6 +58,7 @@ class StreamOptions:
         first: shards needed before the first step.
         reuse: times a picture is seen on average before newer shards are waited for.
         window: newest shards that batches are drawn from, bounded by memory.
+        augment: whether ``augment`` changes what is drawn.
         seed: of the draws.
     """
 
@@ -66,6 +67,7 @@ class StreamOptions:
     first: int = 4
     reuse: float = 4.0
     window: int = 48
+    augment: bool = False
     seed: int = 0
 
 
@@ -76,36 +78,39 @@ class ShardStream:
         ValueError: if the folder holds no shard, or one that is due does not come.
     """
 
-    def __init__(self, options: StreamOptions, batch: int) -> None:
+    def __init__(self, options: StreamOptions) -> None:
         if not shard_path(options.folder, 0).is_file():
             raise ValueError(
                 f"{options.folder}: holds no {shard_path(options.folder, 0).name}; "
                 "make shards with mvs synthesize training"
             )
         self.options = options
-        self.batch = batch
         self._open: dict[int, np.ndarray] = {}
 
-    def get(self, step: int, seen: int, size: int) -> Batch:
-        """The batch of one step.
+    def get(self, step: int, seen: int, size: int, batch: int) -> Batch:
+        """The pictures of one step.
 
         Args:
             step: number of the step.
             seen: pictures used before it.
-            size: side of the pictures wanted, ``PICTURE_SIZE`` or half of it.
+            size: side of the pictures wanted, even, at most ``PICTURE_SIZE``.
+            batch: their number.
         """
-        return to_batch(*self._draw(step, seen), size)
+        return to_batch(*self._draw(step, seen, batch), size)
 
-    def _draw(self, step: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, step: int, seen: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.options.seed, step))
         per_shard = len(self._shard(0))
         high = self.options.first + int(seen / (self.options.reuse * per_shard))
         high = min(high, self.options.n_shards)
         low = max(0, high - self.options.window)
-        shards = rng.integers(low, high, self.batch)
-        rows = rng.integers(0, per_shard, self.batch)
+        shards = rng.integers(low, high, batch)
+        rows = rng.integers(0, per_shard, batch)
         records = np.stack([self._shard(s)[r] for s, r in zip(shards, rows, strict=True)])
-        return records, rng.random(self.batch) < 0.5
+        flipped = rng.random(batch) < 0.5
+        if self.options.augment:
+            records = np.stack([augment(record, rng) for record in records])
+        return records, flipped
 
     def _shard(self, number: int) -> np.ndarray:
         if number not in self._open:
@@ -141,7 +146,7 @@ def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
     Args:
         records: (B,) of ``dataset.RECORD``.
         flipped: (B,) bool, which to mirror; left becomes right in the cube too.
-        size: side of the pictures, ``PICTURE_SIZE`` or half of it.
+        size: side of the pictures, even, at most ``PICTURE_SIZE``.
 
     Returns:
         The batch.
@@ -154,10 +159,11 @@ def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
         picture, label, names = record["image"], _labels(record), record["region"]
         if size != PICTURE_SIZE:
             picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-            label = np.asarray(
-                cv2.resize(label, (half, half), interpolation=cv2.INTER_AREA), np.float32
-            )
-            names = names[:: LABEL_SIZE // half, :: LABEL_SIZE // half]
+            # OpenCV averages four channels at a time.
+            parts = (label[..., :4], label[..., 4:])
+            means = [cv2.resize(part, (half, half), interpolation=cv2.INTER_AREA) for part in parts]
+            label = np.concatenate(means, axis=-1, dtype=np.float32)
+            names = cv2.resize(names, (half, half), interpolation=cv2.INTER_NEAREST)
         pictures[index] = picture[:, ::-1] if flip else picture
         labels[index] = label[:, ::-1] if flip else label
         region[index] = names[:, ::-1] if flip else names

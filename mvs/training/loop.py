@@ -47,11 +47,13 @@ class Trainer:
         self.options = options
         schedule = options.schedule
         stream = StreamOptions(
-            options.data, options.n_shards, reuse=options.reuse, seed=options.seed
+            options.data,
+            options.n_shards,
+            reuse=options.reuse,
+            augment=options.augment,
+            seed=options.seed,
         )
-        self._streams = {
-            batch: ShardStream(stream, batch) for batch in {schedule.small_batch, schedule.batch}
-        }
+        self._stream = ShardStream(stream)
         self._pairs = None
         if options.tracks:
             self._pairs = PairStream(options.tracks, max(1, schedule.batch // 4), options.seed)
@@ -79,7 +81,7 @@ class Trainer:
             After every checkpoint, figures of the steps since the one before.
         """
         schedule = self.options.schedule
-        total = schedule.small_steps + schedule.steps
+        total = schedule.total
         board = _board(self.options, self.step) if self.step < total else None
         sums, started = _Means(), time.monotonic()
         with ThreadPoolExecutor(1) as pool:
@@ -103,7 +105,7 @@ class Trainer:
         draw = np.random.default_rng((self.options.seed, step, 2)).random()
         if self._pairs is not None and draw < self.options.tracks_share:
             return self._pairs.get(step)
-        return self._streams[batch].get(step, schedule.seen_before(step), size)
+        return self._stream.get(step, schedule.seen_before(step), size, batch)
 
     def _update(self, batch: Batch | PairBatch) -> dict[str, Tensor]:
         self.optimiser.set_rate(self.options.schedule.rate_at(self.step))

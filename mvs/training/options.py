@@ -10,6 +10,9 @@ from mvs.network.compact import CompactConfig
 from mvs.synthetic.dataset import PICTURE_SIZE
 from mvs.training.cube import CubeOptions
 
+# Sides of the pictures in mixed steps.
+_MIXED = (160, 192, 224)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -17,15 +20,17 @@ class Schedule:
 
     Attributes:
         small_steps: steps on pictures of half the size, before the others.
-        steps: steps on pictures of full size.
+        mixed_steps: steps on pictures between half and full size, after those.
+        steps: steps on pictures of full size, last.
         small_batch: pictures per step, half size.
-        batch: pictures per step, full size.
+        batch: pictures per step, full size; of smaller ones as many as have the same pixels.
         learning_rate: at its highest.
         warm_up: steps over which it rises.
         checkpoint_every: steps.
     """
 
     small_steps: int = 2600
+    mixed_steps: int = 0
     steps: int = 2400
     small_batch: int = 48
     batch: int = 16
@@ -35,29 +40,36 @@ class Schedule:
 
     def __post_init__(self) -> None:
         least = {"small_batch": 1, "batch": 1, "warm_up": 1, "checkpoint_every": 1}
-        least |= {"small_steps": 0, "steps": 0}
+        least |= {"small_steps": 0, "mixed_steps": 0, "steps": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
 
+    @property
+    def total(self) -> int:
+        """All steps."""
+        return self.small_steps + self.mixed_steps + self.steps
+
     def size_at(self, step: int) -> tuple[int, int]:
         """Side of the pictures and their number at a step."""
         if step < self.small_steps:
             return PICTURE_SIZE // 2, self.small_batch
-        return PICTURE_SIZE, self.batch
+        size = PICTURE_SIZE
+        if step < self.small_steps + self.mixed_steps:
+            size = _MIXED[step % len(_MIXED)]
+        return size, self.batch * PICTURE_SIZE**2 // size**2
 
     def seen_before(self, step: int) -> int:
         """Pictures used before a step."""
-        small = min(step, self.small_steps)
-        return small * self.small_batch + (step - small) * self.batch
+        return sum(self.size_at(earlier)[1] for earlier in range(step))
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, then a cosine to nearly nothing."""
         if step < self.warm_up:
             return self.learning_rate * (step + 1) / self.warm_up
-        share = (step - self.warm_up) / max(self.small_steps + self.steps - self.warm_up, 1)
+        share = (step - self.warm_up) / max(self.total - self.warm_up, 1)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
@@ -65,9 +77,9 @@ PRESETS = {
     # From nothing, on one core with half-precision arithmetic an hour and a half.
     "scratch": Schedule(),
     # Shipped weights on more or other data.
-    "refine": Schedule(0, 1200, learning_rate=1.2e-3, warm_up=60, checkpoint_every=50),
+    "refine": Schedule(0, 0, 1200, learning_rate=1.2e-3, warm_up=60, checkpoint_every=50),
     # To see whether everything is in place.
-    "quick": Schedule(60, 20, 16, 8, learning_rate=2e-3, warm_up=10, checkpoint_every=20),
+    "quick": Schedule(60, 0, 20, 16, 8, learning_rate=2e-3, warm_up=10, checkpoint_every=20),
 }
 
 
@@ -89,6 +101,7 @@ class TrainOptions:
         decay: of the matrices, relative to the learning rate.
         average: decay of the running mean of the weights, which is what is kept.
         reuse: times a picture is seen before newer shards are waited for.
+        augment: whether pictures are cropped, hidden and developed anew each time they are seen.
         threads: of PyTorch.
         device: where to compute, ``cpu`` or ``cuda``.
         tensorboard: whether scalars and sample pictures are written for TensorBoard.
@@ -109,6 +122,7 @@ class TrainOptions:
     decay: float = 0.03
     average: float = 0.998
     reuse: float = 4.0
+    augment: bool = True
     threads: int = 1
     device: str = "cpu"
     tensorboard: bool = False

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,15 +60,32 @@ def test_half_size_labels_are_means_over_the_head_only(records):
         np.testing.assert_array_equal(batch.mask[index, 0] > 0, mask.mean(axis=2) >= 0.5)
 
 
+@pytest.mark.parametrize("size", [160, 192, 224])
+def test_pictures_of_any_size_are_seen_from_the_same_place(records, size):
+    """Labels lie where those of the full size do, to a pixel of the smaller."""
+    full = to_batch(records[:2], np.zeros(2, bool), 256)
+    batch = to_batch(records[:2], np.zeros(2, bool), size)
+    assert batch.pictures.shape == (2, 3, size, size)
+    at = ((np.arange(size // 2) + 0.5) * 256 / size - 0.5).round().astype(int)
+    both = (batch.mask > 0) & (full.mask[..., at, :][..., at] > 0)
+    assert both.sum() > 0.95 * (batch.mask > 0).sum()
+    error = (batch.coords - full.coords[..., at, :][..., at]).abs() * both
+    assert error.max() < 0.03
+    region = (batch.region == full.region[:, at][:, :, at])[both[:, 0]]
+    assert region.float().mean() > 0.9
+
+
 def test_a_step_s_batch_depends_on_its_number_alone(shards):
     options = StreamOptions(shards, 2, first=2)
-    first, second = ShardStream(options, 5), ShardStream(options, 5)
-    first.get(1, 5, 128)
+    first, second = ShardStream(options), ShardStream(options)
+    first.get(1, 5, 128, 5)
     for step in (7, 8):
-        one, two = first.get(step, 5 * step, 128), second.get(step, 5 * step, 128)
+        one, two = first.get(step, 5 * step, 128, 5), second.get(step, 5 * step, 128, 5)
         for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first.get(7, 0, 128).pictures, first.get(8, 0, 128).pictures)
+    changed = ShardStream(replace(options, augment=True)).get(7, 35, 128, 5)
+    assert not np.array_equal(changed.pictures, first.get(7, 35, 128, 5).pictures)
+    assert not np.array_equal(first.get(7, 0, 128, 5).pictures, first.get(8, 0, 128, 5).pictures)
 
 
 def test_newer_shards_come_into_use_as_pictures_are_used(tmp_path):
@@ -74,10 +93,10 @@ def test_newer_shards_come_into_use_as_pictures_are_used(tmp_path):
         records = np.zeros(10, RECORD)
         records["image"] = 10 * (number + 1)
         np.save(shard_path(tmp_path, number), records)
-    stream = ShardStream(StreamOptions(tmp_path, 4, first=1, reuse=2.0), 64)
+    stream = ShardStream(StreamOptions(tmp_path, 4, first=1, reuse=2.0))
 
     def used(seen):
-        values = stream.get(0, seen, 128).pictures[:, 0, 0, 0]
+        values = stream.get(0, seen, 128, 64).pictures[:, 0, 0, 0]
         return set((values // 10 - 1).tolist())
 
     assert used(0) == {0}
@@ -87,11 +106,11 @@ def test_newer_shards_come_into_use_as_pictures_are_used(tmp_path):
 
 def test_a_folder_without_shards_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="mvs synthesize training"):
-        ShardStream(StreamOptions(tmp_path, 4), 8)
+        ShardStream(StreamOptions(tmp_path, 4))
 
 
 def test_a_shard_that_never_comes_is_an_error(shards, monkeypatch):
     monkeypatch.setattr(data, "_LONGEST_WAIT_S", 0)
-    stream = ShardStream(StreamOptions(shards, 50, first=50), 64)
+    stream = ShardStream(StreamOptions(shards, 50, first=50))
     with pytest.raises(ValueError, match=r"shard_000\d\d\.npy: did not come"):
-        stream.get(0, 0, 128)
+        stream.get(0, 0, 128, 64)

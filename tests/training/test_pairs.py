@@ -31,7 +31,7 @@ def options(shards, small, tracks, tmp_path):
         tracks_share=0.5,
         use_cube=True,
         n_shards=1,
-        schedule=Schedule(3, 3, 4, 4, learning_rate=2e-3, warm_up=2, checkpoint_every=3),
+        schedule=Schedule(3, 0, 3, 4, 4, learning_rate=2e-3, warm_up=2, checkpoint_every=3),
         network=small,
     )
 
@@ -89,7 +89,7 @@ def test_stopped_and_gone_on_is_the_same_with_a_cube_and_tracks(options, tmp_pat
 @pytest.mark.slow
 def test_tracks_alone_bring_matched_points_together(options):
     """Nothing tells the coordinates; the contrast and the warps are enough for agreement."""
-    schedule = Schedule(0, 24, 4, 4, learning_rate=3e-3, warm_up=5, checkpoint_every=12)
+    schedule = Schedule(0, 0, 24, 4, 4, learning_rate=3e-3, warm_up=5, checkpoint_every=12)
     longer = replace(options, tracks_share=1.0, use_cube=False, schedule=schedule)
     first, last = list(Trainer(longer).run())
     assert last["tracks_contrastive"] < 0.9 * first["tracks_contrastive"]
