@@ -1,7 +1,7 @@
 """Finds the head in a picture with nothing but the network's own head mask.
 
-The whole picture first, letter-boxed to the network's size; then closer, on what was found, until
-the square is stable.
+The whole picture first, letter-boxed to the network's size; then, unless it is filled by one head,
+closer, on what was found, until the square is stable.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ class FinderOptions:
         min_share: smallest part of the crop that a head covers; less is noise.
         max_passes: how often a found region is looked at again.
         stable_share: the square is stable once no side moves by more than this part of its length.
+        sure_share: a head that covers this part of the whole picture is taken as it is found
+            there; less may be several heads side by side.
     """
 
     margin: float = 1.25
     min_share: float = 0.004
     max_passes: int = 4
     stable_share: float = 0.05
+    sure_share: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.margin < 1 or not 0 <= self.min_share < 1 or self.stable_share <= 0:
+        shares = (self.stable_share, self.sure_share)
+        if self.margin < 1 or not 0 <= self.min_share < 1 or not min(shares) > 0:
             raise ValueError(
-                f"margin must be >= 1, min_share in [0, 1), stable_share > 0, got {self}"
+                "margin must be >= 1, min_share in [0, 1), stable_share and sure_share > 0, "
+                f"got {self}"
             )
         if self.max_passes < 1:
             raise ValueError(f"max_passes must be at least 1, got {self.max_passes}")
@@ -59,11 +64,13 @@ def find_head(
         None also where what looked like a head vanishes on a closer look.
     """
     options = options or FinderOptions()
-    square = _look(image, whole_picture(image), predict_mask, size, options)
+    share, square = _look(image, whole_picture(image), predict_mask, size, options)
+    if share >= options.sure_share:
+        return square
     for _ in range(options.max_passes):
         if square is None:
             break
-        closer = _look(image, square, predict_mask, size, options)
+        _, closer = _look(image, square, predict_mask, size, options)
         if closer is None or _moved(square, closer) <= options.stable_share:
             return closer
         square = closer
@@ -97,15 +104,16 @@ def largest_piece(mask: BoolArray) -> tuple[int, Square] | None:
 
 def _look(
     image: ByteArray, region: Square, predict_mask: MaskFunction, size: int, options: FinderOptions
-) -> Square | None:
-    """Square around the largest connected piece of head in one region, in picture pixels."""
+) -> tuple[float, Square | None]:
+    """Part of a region that its largest head covers, and the square around that, in the picture."""
     crop = sample_region(image, region, size)
     piece = largest_piece(predict_mask(crop.image) & crop.inside)
-    if piece is None or piece[0] < options.min_share * size * size:
-        return None
+    share = 0.0 if piece is None else piece[0] / size**2
+    if piece is None or share < options.min_share:
+        return share, None
     scale, corner = crop.image_from_map[0, 0], crop.image_from_map[:, 2]
     x, y = corner + scale * np.array(piece[1].center)
-    return Square((float(x), float(y)), float(scale * piece[1].side * options.margin))
+    return share, Square((float(x), float(y)), float(scale * piece[1].side * options.margin))
 
 
 def _moved(before: Square, after: Square) -> float:

@@ -171,7 +171,7 @@ def test_gives_up_on_a_network_that_never_settles(max_passes):
         return mask
 
     image = np.full((256, 256, 3), 255, np.uint8)
-    options = FinderOptions(max_passes=max_passes)
+    options = FinderOptions(max_passes=max_passes, sure_share=2.0)
     assert find_head(image, left_half, SIZE, options) is not None
     assert len(looks) == 1 + max_passes
 
@@ -206,3 +206,24 @@ def test_largest_piece():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         FinderOptions(**options)
+
+
+@pytest.mark.parametrize(("share", "looks"), [(0.2, 2), (0.24, 2), (0.26, 1), (0.5, 1)])
+def test_one_head_that_fills_the_picture_is_looked_at_once(share, looks):
+    """A picture's share counts, not the head's width: heads side by side are wide, too."""
+    radius = 200 * np.sqrt(share / np.pi)
+    image = ellipse_picture(200, 200, (100, 100), (radius, radius))
+    seen = []
+
+    def counted(crop):
+        seen.append(crop)
+        return bright(crop)
+
+    found = find_head(image, counted, SIZE)
+    assert len(seen) == looks
+    assert_close(found, whole_square((100, 100), (radius, radius)), 5.0)
+
+
+def test_a_share_that_no_head_can_have_is_refused():
+    with pytest.raises(ValueError, match="sure_share > 0"):
+        FinderOptions(sure_share=0.0)
