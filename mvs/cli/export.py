@@ -69,7 +69,7 @@ def run(options: Options) -> None:
 
 
 def _write_file(options: Options) -> tuple[list[Path], list[str]]:
-    from mvs.stages.decimate import simplified_model
+    from mvs.stages.decimate import decimated_model
     from mvs.stages.export import exporter, suited, write_model
     from mvs.stages.textured import read_model
 
@@ -77,7 +77,7 @@ def _write_file(options: Options) -> tuple[list[Path], list[str]]:
     exporter(options.output)
     model = read_model(options.source)
     if options.max_faces or options.max_error:
-        model = simplified_model(model, options.max_faces, options.max_error)
+        model = decimated_model(model, options.max_faces, options.max_error)
     model = replace(
         model,
         up=options.source_up or model.up,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mvs.kernels.closest import closest_on_faces, faces_around
 from mvs.kernels.raster import vertex_normals
-from mvs.stages.mesh import MIN_FACES, simplify
+from mvs.stages.mesh import MIN_FACES, collapse_edges
 from mvs.stages.model import Model
 from mvs.types import DoubleArray, IntArray, Mesh, PointCloud
 
@@ -21,12 +21,12 @@ _PRECISION = 0.15
 _NEAR = 8
 
 
-def simplified(surface: Mesh, max_faces: int, max_error: float) -> Mesh:
+def decimated(surface: Mesh, max_faces: int, max_error: float) -> Mesh:
     """A mesh of fewer faces, by one of two measures.
 
     Args:
         surface: the mesh.
-        max_faces: see ``decimate``; 0 leaves the mesh as it is.
+        max_faces: see ``decimate_to``; 0 leaves the mesh as it is.
         max_error: if not 0, it counts instead: see ``decimate_within``, but in parts of the
             diagonal of the box around the mesh.
 
@@ -36,11 +36,11 @@ def simplified(surface: Mesh, max_faces: int, max_error: float) -> Mesh:
     if max_error:
         diagonal = float(np.linalg.norm(np.ptp(surface.vertices.points, axis=0)))
         return decimate_within(surface, max_error * diagonal)
-    return decimate(surface, max_faces) if max_faces else surface
+    return decimate_to(surface, max_faces) if max_faces else surface
 
 
-def simplified_model(model: Model, max_faces: int, max_error: float) -> Model:
-    """A model without texture of fewer faces; see ``simplified``.
+def decimated_model(model: Model, max_faces: int, max_error: float) -> Model:
+    """A model without texture of fewer faces; see ``decimated``.
 
     Raises:
         ValueError: if it is a cloud, or has a texture.
@@ -50,11 +50,11 @@ def simplified_model(model: Model, max_faces: int, max_error: float) -> Model:
     if model.texture is not None:
         remedy = "give --max-faces and --max-error to mvs texture, or export mesh.ply"
         raise ValueError(f"a textured mesh keeps its faces: {remedy}")
-    less = simplified(Mesh(model.vertices, model.faces), max_faces, max_error)
+    less = decimated(Mesh(model.vertices, model.faces), max_faces, max_error)
     return replace(model, vertices=less.vertices, faces=less.faces)
 
 
-def decimate(surface: Mesh, max_faces: int) -> Mesh:
+def decimate_to(surface: Mesh, max_faces: int) -> Mesh:
     """A mesh of fewer faces, whose vertices carry what the surface carried there.
 
     Args:
@@ -70,7 +70,7 @@ def decimate(surface: Mesh, max_faces: int) -> Mesh:
         return surface
     origin = surface.vertices.points.mean(axis=0)
     points = surface.vertices.points - origin
-    return _carried(surface, points, simplify(points, surface.faces, max_faces))
+    return _carried(surface, points, collapse_edges(points, surface.faces, max_faces))
 
 
 def decimate_within(surface: Mesh, max_error: float) -> Mesh:
@@ -96,7 +96,7 @@ def decimate_within(surface: Mesh, max_error: float) -> Mesh:
     n = len(surface.faces) // 2
     # Each from the last good one: halves first, then between the last good and the first bad.
     while n > n_bad and n >= MIN_FACES:
-        found = simplify(*good, n)
+        found = collapse_edges(*good, n)
         if _error(used, *found) <= max_error:
             good = found
         else:

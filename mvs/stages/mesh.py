@@ -116,12 +116,12 @@ def mesh(
     vertices, faces = vertices[used], corners.reshape(-1, 3).astype(np.int32)
     distance, rows = distance[used], rows[used]
     if 0 < options.max_faces < len(faces):
-        vertices, faces = simplify(vertices, faces, options.max_faces)
+        vertices, faces = collapse_edges(vertices, faces, options.max_faces)
         distance, rows = _nearest(local.points, vertices, min(options.n_neighbors, len(cloud)))
     return Mesh(_interpolate(local, vertices + origin, distance, rows, spacing), faces)
 
 
-def simplify(
+def collapse_edges(
     vertices: DoubleArray, faces: IntArray, max_faces: int
 ) -> tuple[DoubleArray, IntArray]:
     """Quadric edge collapse (Garland and Heckbert 1997), by Open3D; outlines are kept."""

@@ -11,7 +11,7 @@ from calib.capture import PinholeView
 from mvs.kernels.raster import vertex_normals
 from mvs.kernels.spread import spread
 from mvs.kernels.texture import Choice, Stack, Surface, blend
-from mvs.stages.decimate import simplified
+from mvs.stages.decimate import decimated
 from mvs.stages.exposure import balance
 from mvs.stages.mesh import MIN_FACES
 from mvs.stages.model import Texture
@@ -158,7 +158,7 @@ def texture(
     """
     options = options or TextureOptions()
     dense = surface
-    surface = simplified(dense, options.max_faces, options.max_error)
+    surface = decimated(dense, options.max_faces, options.max_error)
     uv, uv_faces = unwrap(surface, options.size)
     color, _ = project_texture(surface, uv, uv_faces, views, options)
     picture = Texture(uv, uv_faces, color)

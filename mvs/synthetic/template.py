@@ -16,7 +16,7 @@ import numpy as np
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.unwrap import unwrap
-from mvs.stages.mesh import largest_pieces, simplify
+from mvs.stages.mesh import collapse_edges, largest_pieces
 from mvs.stages.meshers import Evidence, mesh_poisson
 from mvs.synthetic.capture import sitter
 from mvs.synthetic.head import load_head
@@ -80,7 +80,7 @@ def build_template(
     vertices, faces = mesh_poisson(Evidence(cloud, options.voxel, options.depth, ()))
     vertices, faces = clip(vertices + 0.5, faces, options.neck)
     vertices, faces = _used(vertices, largest_pieces(faces, len(vertices), 0.5))
-    vertices, faces = _used(*simplify(vertices, faces, options.n_faces))
+    vertices, faces = _used(*collapse_edges(vertices, faces, options.n_faces))
     found = vertices.astype(np.float32)
     atlas, atlas_faces = unwrap(found, faces)
     return {

@@ -22,7 +22,7 @@ from mvs.canonical.landmarks import landmark_positions
 from mvs.canonical.template import load_template
 from mvs.headmodel.ict_layout import PART_NAMES
 from mvs.headmodel.load import load_head_model
-from mvs.stages.mesh import simplify
+from mvs.stages.mesh import collapse_edges
 from tests.scenes import unit_ball
 
 EXPRESSIONS = (
@@ -62,7 +62,7 @@ EYES_CM = (cm_from_cube(PUPILS) - [0, 0, 1.5])[::-1]  # left first
 def skin(n_faces):
     """The template with fewer faces, cm."""
     head = load_template()
-    return simplify(cm_from_cube(head.coords), head.faces, n_faces)
+    return collapse_edges(cm_from_cube(head.coords), head.faces, n_faces)
 
 
 def balls(radius=EYE_RADIUS_CM):

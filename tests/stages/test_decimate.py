@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvs.kernels.spread import spread
-from mvs.stages.decimate import decimate, decimate_within
+from mvs.stages.decimate import decimate_to, decimate_within
 from mvs.types import Mesh
 from tests.ball import cloud_of
 
@@ -50,7 +50,7 @@ def gap(mesh):
 def test_attributes_and_the_border_survive(shift):
     mesh = cap()
     moved = Mesh(replace(mesh.vertices, points=mesh.vertices.points + shift), mesh.faces)
-    less = decimate(moved, 900)
+    less = decimate_to(moved, 900)
     assert 800 < len(less.faces) <= 900
     points = less.vertices.points - shift
     assert np.abs(less.vertices.coords - (0.5 + 0.3 * points)).max() < 0.003
@@ -82,11 +82,11 @@ def test_an_error_is_kept_with_few_faces(error):
 
 def test_what_cannot_be_simplified_stays():
     mesh = cap(20)
-    assert decimate(mesh, 10000) is mesh
+    assert decimate_to(mesh, 10000) is mesh
     assert decimate_within(mesh, 1e-9) is mesh
     again = [decimate_within(mesh, 0.01) for _ in range(2)]
     np.testing.assert_array_equal(again[0].vertices.points, again[1].vertices.points)
     with pytest.raises(ValueError, match="max_faces"):
-        decimate(mesh, 7)
+        decimate_to(mesh, 7)
     with pytest.raises(ValueError, match="max_error"):
         decimate_within(mesh, 0.0)
