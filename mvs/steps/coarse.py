@@ -12,7 +12,7 @@ from mvs.run import Run
 from mvs.stages.embed import EmbeddedViews, Sphere, embed_views
 from mvs.stages.export import write_cloud
 from mvs.stages.fuse import fuse
-from mvs.stages.judge import judge_views
+from mvs.stages.judge import judge_confidences, judge_views
 from mvs.stages.match import match_views
 from mvs.stages.notes import histogram, mean_confidences
 from mvs.stages.pairs import choose_pairs
@@ -119,9 +119,10 @@ def from_prior(
 def _tell(capture: Capture, views: EmbeddedViews, head: Sphere, run: Run) -> None:
     """Count and note what was embedded, and where the head is."""
     run.count(views=len(views.cameras), views_with_head=int(head.agrees.sum()))
-    run.note(agrees=head.agrees.tolist(), confidence=mean_confidences(views.cube_maps))
+    confidences = mean_confidences(views.cube_maps)
+    run.note(agrees=head.agrees.tolist(), confidence=confidences)
     run.note(head={"center": head.center.tolist(), "radius": head.radius})
-    run.warn(judge_views(capture, views))
+    run.warn(judge_views(capture, views) + judge_confidences(confidences))
 
 
 def _triangulated(

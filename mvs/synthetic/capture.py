@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,12 +21,15 @@ from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
 from mvs.synthetic.backgrounds import clouds
+from mvs.synthetic.degrade import expose as meter
 from mvs.synthetic.drawing import COVER, HAIR, SKIN
 from mvs.synthetic.head import Head, load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
+from mvs.synthetic.people import random_person
 from mvs.synthetic.render import Rendering, Shot, look_at, render
 from mvs.synthetic.scene import Person, Scene, Studio, build_scene
+from mvs.synthetic.scenery import random_scenery
 from mvs.synthetic.shells import HairStyle
 from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
@@ -34,6 +38,8 @@ HEAD_CENTER = (0.0, 1.0, 0.5)
 HEAD_HEIGHT_CM = 24.0
 HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
 _N_SPARSE = 500
+# Seeds of people are apart from the training set's by this number.
+_STREAM = 620_113_947
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class CaptureOptions:
         size: width and height of the pictures.
         arc_deg: angle between the outermost cameras.
         seed: of the person.
+        person: ``studio``, bare and softly lit before a wall; or ``any``, drawn as for training
+            but apart from it: any hair, hat, glasses, skin, expression, light and background.
         supersampling: samples per pixel along each axis.
     """
 
@@ -56,6 +64,7 @@ class CaptureOptions:
     size: int = 512
     arc_deg: float = 170.0
     seed: int = 7
+    person: Literal["studio", "any"] = "studio"
     supersampling: int = 3
 
     def __post_init__(self) -> None:
@@ -63,6 +72,8 @@ class CaptureOptions:
             raise ValueError("n_views must be at least 2, size 32, supersampling 1")
         if not 0 < self.arc_deg <= 360:
             raise ValueError(f"arc_deg must be in (0, 360], got {self.arc_deg}")
+        if self.person not in ("studio", "any"):
+            raise ValueError(f"person must be studio or any, got {self.person}")
 
 
 def write_capture(options: CaptureOptions, progress: Callable[[], None] | None = None) -> None:
@@ -80,7 +91,9 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
         ValueError: if the head model cannot be read.
     """
     studio = Studio(load_head(options.head))
-    person = sitter(studio, options.seed)
+    anyone = options.person == "any"
+    draw = np.random.default_rng((_STREAM, options.seed))
+    person = random_person(studio.head, draw) if anyone else sitter(studio, options.seed)
     scene = build_scene(studio, person, HAIR_LEVELS)
     shots = [studio_shot(options, index) for index in range(options.n_views)]
     names = [f"{index:02d}.jpg" for index in range(options.n_views)]
@@ -88,7 +101,13 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     for folder in ("images", "masks", "gt/hair"):
         (options.output / folder).mkdir(parents=True, exist_ok=True)
     for name, shot in zip(names, shots, strict=True):
-        photo = render(scene, shot, backdrop(options.size, rng), options.supersampling, 1)
+        if anyone:
+            behind = random_scenery((options.size, options.size), draw)
+            photo = render(scene, shot, behind, options.supersampling, options.supersampling)
+            photo = replace(photo, color=meter(photo.color, photo.mask, draw))
+        else:
+            behind = backdrop(options.size, rng)
+            photo = render(scene, shot, behind, options.supersampling, 1)
         write_view(options.output, name, photo, rng)
         if progress is not None:
             progress()

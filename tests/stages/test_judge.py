@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mvs.stages.judge import judge_lenses
+from mvs.stages.judge import judge_confidences, judge_lenses
 from tests.calib.captures import OPENCV, PINHOLE, make_capture
 
 
@@ -21,3 +21,11 @@ def test_fisheyes_whose_pinholes_show_little_are_named(tmp_path):
     assert "4 views" in warning
     assert "00.png, 01.png, 02.png, 03.png" in warning
     assert warnings_of(tmp_path, OPENCV) == warnings_of(tmp_path, PINHOLE) == []
+
+
+def test_a_network_at_a_loss_is_named():
+    """The median counts: some views from behind are always less sure."""
+    (warning,) = judge_confidences([0.01, 0.02, None, 0.3])
+    assert "confidence is 0.02 in the median view" in warning
+    assert judge_confidences([0.01, 0.3, 0.4]) == []
+    assert judge_confidences([None, None]) == judge_confidences([]) == []

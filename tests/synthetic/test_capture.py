@@ -270,3 +270,19 @@ def test_landmarks_are_where_the_cameras_and_the_mesh_say(capture, written, stud
     assert np.concatenate(agree).mean() > 0.9
     hidden = [np.mean(found["visible"]) for found in truth["views"].values()]
     assert min(hidden) < 0.8  # a view from the side hides landmarks of the other
+
+
+def test_anyone_is_another_person_than_the_sitter_and_than_the_next(head_file, tmp_path):
+    """Light, background and exposure are each view's own; the truth is of the same kind."""
+    folders = {seed: tmp_path / str(seed) for seed in (1, 2)}
+    for seed, folder in folders.items():
+        write_capture(options_for(head_file, folder, seed=seed, person="any"))
+    write_capture(options_for(head_file, tmp_path / "again", seed=1, person="any"))
+    assert files_of(tmp_path / "again") == files_of(folders[1])
+    capture = read_capture(folders[1])
+    corners = {view.load_image()[:3, :3].tobytes() for view in capture.views}
+    assert len(corners) == len(capture.views)
+    truths = [(folder / "gt" / "mesh.ply").read_bytes() for folder in folders.values()]
+    assert truths[0] != truths[1]
+    with pytest.raises(ValueError, match="studio or any"):
+        options_for(head_file, tmp_path, person="nobody")
