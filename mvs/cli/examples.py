@@ -68,6 +68,7 @@ EXAMPLES = {
     "evaluate sequence": ("mvs evaluate sequence shot --truth performance/gt",),
     "synthesize capture": (
         "mvs synthesize capture --head ict_facekit.npz --output capture --seed 3",
+        "mvs synthesize capture --head ict_facekit.npz --output capture --person any",
     ),
     "synthesize sequence": ("mvs synthesize sequence --head ict_facekit.npz --output sequence",),
     "synthesize training": (
