@@ -43,6 +43,7 @@ class Options:
         reuse: times a picture is seen before newer shards are waited for.
         augment: whether pictures are cropped, hidden and developed anew each time they are seen.
         threads: of PyTorch.
+        loaders: threads that make the next steps' pictures; a GPU wants as many as there are cores.
         device: where to compute, ``cpu`` or ``cuda``.
         tensorboard: write scalars and sample pictures to OUTPUT/tensorboard.
         seed: of initial weights and batches.
@@ -73,6 +74,7 @@ class Options:
     reuse: float = TrainOptions.reuse
     augment: bool = TrainOptions.augment
     threads: int = TrainOptions.threads
+    loaders: int = TrainOptions.loaders
     device: str = TrainOptions.device
     tensorboard: bool = False
     seed: int = 0

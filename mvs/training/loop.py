@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,13 @@ class Trainer:
         total = schedule.total
         board = _board(self.options, self.step) if self.step < total else None
         sums, started = _Means(), time.monotonic()
-        with ThreadPoolExecutor(1) as pool:
-            waiting: Future[Batch | PairBatch] = pool.submit(self._fetch, self.step)
+        with ThreadPoolExecutor(self.options.loaders) as pool:
+            ahead = range(self.step, min(self.step + self.options.loaders, total))
+            waiting = deque(pool.submit(self._fetch, step) for step in ahead)
             while self.step < total:
-                batch = waiting.result()
-                waiting = pool.submit(self._fetch, min(self.step + 1, total - 1))
+                batch = waiting.popleft().result()
+                if self.step + self.options.loaders < total:
+                    waiting.append(pool.submit(self._fetch, self.step + self.options.loaders))
                 sums.add(self._update(batch))
                 self.step += 1
                 if self.step % schedule.checkpoint_every == 0 or self.step == total:

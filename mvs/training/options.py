@@ -103,6 +103,7 @@ class TrainOptions:
         reuse: times a picture is seen before newer shards are waited for.
         augment: whether pictures are cropped, hidden and developed anew each time they are seen.
         threads: of PyTorch.
+        loaders: threads that make the next steps' pictures; a GPU wants as many as there are cores.
         device: where to compute, ``cpu`` or ``cuda``.
         tensorboard: whether scalars and sample pictures are written for TensorBoard.
         seed: of initial weights and batches.
@@ -124,13 +125,14 @@ class TrainOptions:
     reuse: float = 4.0
     augment: bool = True
     threads: int = 1
+    loaders: int = 1
     device: str = "cpu"
     tensorboard: bool = False
     seed: int = 0
     network: CompactConfig = field(default_factory=CompactConfig)
 
     def __post_init__(self) -> None:
-        for name in ("n_shards", "threads"):
+        for name in ("n_shards", "threads", "loaders"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not (self.reuse > 0 and 0 <= self.average < 1 and 0 <= self.tracks_share <= 1):

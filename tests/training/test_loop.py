@@ -49,6 +49,13 @@ def test_a_run_that_is_over_stays_as_it_is(options):
     assert (options.output / "compact.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("loaders", [2, 9])
+def test_threads_that_make_pictures_change_nothing(options, tmp_path, loaders):
+    whole = list(Trainer(options).run())
+    more = list(Trainer(replace(options, output=tmp_path / "more", loaders=loaders)).run())
+    assert [one | {"seconds": 0} for one in whole] == [one | {"seconds": 0} for one in more]
+
+
 def test_another_seed_is_another_network(options, tmp_path):
     list(Trainer(options).run())
     other = replace(options, output=tmp_path / "other", seed=1)
@@ -97,7 +104,7 @@ def test_the_rate_rises_and_falls(options):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"threads": 0}, {"average": 1.0}, {"reuse": 0.0}, {"tracks_share": 1.5}]
+    "bad", [{"threads": 0}, {"loaders": 0}, {"average": 1.0}, {"reuse": 0.0}, {"tracks_share": 1.5}]
 )
 def test_bad_options_are_refused(options, bad):
     with pytest.raises(ValueError, match="must be"):
