@@ -26,10 +26,10 @@ class Options:
             ``scratch`` from nothing, ``refine`` from given weights, ``quick`` to see whether
             everything is in place.
         small_steps: steps on pictures of half the size, before the others.
-        mixed_steps: steps on pictures between half and full size, after those.
+        mixed_steps: steps on pictures of 160, 192 and 224 pixels in turn, after those.
         steps: steps on pictures of full size, last.
         small_batch: pictures per step, half size.
-        batch: pictures per step, full size; of smaller ones as many as have the same pixels.
+        batch: pictures per step, full size; in mixed steps as many as have the same pixels.
         learning_rate: at its highest.
         warm_up: steps over which it rises.
         checkpoint_every: steps.

@@ -27,8 +27,8 @@ class FinderOptions:
         min_share: smallest part of the crop that a head covers; less is noise.
         max_passes: how often a found region is looked at again.
         stable_share: the square is stable once no side moves by more than this part of its length.
-        sure_share: a head that covers this part of the whole picture is taken as it is found
-            there; less may be several heads side by side.
+        sure_share: a head that covers this part of the square around the picture is taken as it is
+            found there; less may be several heads side by side.
     """
 
     margin: float = 1.25

@@ -17,7 +17,8 @@ from mvs.stages.refine import DepthMap
 _ODD_COST = 0.5
 # Views are narrow whose pinhole picture shows less than this share of the distorted one.
 _NARROW = 0.6
-# An embedder is at a loss where most views' mean confidence is below this; 0.25 to 0.5 is usual.
+# The compact network is at a loss where most views' mean confidence is below this; 0.25 to 0.5 is
+# usual.
 _AT_A_LOSS = 0.08
 
 
@@ -69,7 +70,7 @@ def judge_views(capture: Capture, views: EmbeddedViews) -> list[str]:
 
 
 def judge_confidences(confidences: Sequence[float | None]) -> list[str]:
-    """Says so where an embedder hardly knows what it sees in most views."""
+    """Says so where the compact network hardly knows what it sees in most views."""
     known = [value for value in confidences if value is not None]
     if not known or float(np.median(known)) >= _AT_A_LOSS:
         return []

@@ -7,6 +7,7 @@ import numpy as np
 from calib.capture import Capture
 from calib.masks import judge_masks
 from mvs.errors import ReconstructionError
+from mvs.network.compact import KIND
 from mvs.presets import PipelineOptions
 from mvs.run import Run
 from mvs.stages.embed import EmbeddedViews, Sphere, embed_views
@@ -59,7 +60,7 @@ def from_cube_maps(
     """A coarse cloud of cube matches, and the views; None where the run is over."""
     with run.stage("embed", 2 * len(capture.views)) as step:
         views = embed_views(capture.views, embedder, options.embed, step)
-        _tell(capture, views, views.head, run)
+        _tell(capture, views, views.head, embedder, run)
     if run.is_over("embed"):
         return None
     refined = run.standing("refine")
@@ -106,7 +107,7 @@ def from_prior(
         run.note(prior={"taken": is_taken, "share": round(share, 4), "shift": round(shift, 4)})
         if not is_taken:
             return None
-        _tell(capture, views, Sphere(moved.center, moved.radius, agrees), run)
+        _tell(capture, views, Sphere(moved.center, moved.radius, agrees), embedder, run)
     refined = run.standing("refine")
     if refined is not None:
         return refined.cloud, shots
@@ -116,13 +117,18 @@ def from_prior(
     return cloud, shots
 
 
-def _tell(capture: Capture, views: EmbeddedViews, head: Sphere, run: Run) -> None:
+def _tell(
+    capture: Capture, views: EmbeddedViews, head: Sphere, embedder: Embedder, run: Run
+) -> None:
     """Count and note what was embedded, and where the head is."""
     run.count(views=len(views.cameras), views_with_head=int(head.agrees.sum()))
     confidences = mean_confidences(views.cube_maps)
     run.note(agrees=head.agrees.tolist(), confidence=confidences)
     run.note(head={"center": head.center.tolist(), "radius": head.radius})
-    run.warn(judge_views(capture, views) + judge_confidences(confidences))
+    run.warn(judge_views(capture, views))
+    # Another network's confidence has another scale.
+    if embedder.name == KIND:
+        run.warn(judge_confidences(confidences))
 
 
 def _triangulated(

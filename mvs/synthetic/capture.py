@@ -20,9 +20,9 @@ from calib.files import replacing, write_json
 from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
+from mvs.synthetic import degrade
 from mvs.synthetic.backgrounds import clouds
-from mvs.synthetic.degrade import expose as meter
-from mvs.synthetic.drawing import COVER, HAIR, SKIN
+from mvs.synthetic.drawing import COVER, FRAME, HAIR, LENS, SKIN, STRAND
 from mvs.synthetic.head import Head, load_head
 from mvs.synthetic.lights import Lights
 from mvs.synthetic.look import random_look
@@ -38,6 +38,8 @@ HEAD_CENTER = (0.0, 1.0, 0.5)
 HEAD_HEIGHT_CM = 24.0
 HAIR_LEVELS = (0.0, 0.3, 0.6, 0.9)
 _N_SPARSE = 500
+# What lies before the skin and is in none of the surfaces that hide it.
+_THIN = (STRAND, FRAME, LENS)
 # Seeds of people are apart from the training set's by this number.
 _STREAM = 620_113_947
 
@@ -52,9 +54,10 @@ class CaptureOptions:
         n_views: cameras, on an arc around the face.
         size: width and height of the pictures.
         arc_deg: angle between the outermost cameras.
-        seed: of the person.
+        seed: of the person, and of all that is drawn with them.
         person: ``studio``, bare and softly lit before a wall; or ``any``, drawn as for training
-            but apart from it: any hair, hat, glasses, skin, expression, light and background.
+            but apart from it: any hair, hat, glasses, skin, expression and light, and in every
+            picture another background, exposure and white balance.
         supersampling: samples per pixel along each axis.
     """
 
@@ -80,8 +83,8 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     """Render a capture of a random person.
 
     Writes images, masks, a COLMAP model with sparse points, and under ``gt`` the head's mesh with
-    ``u v w`` and ``part``, the shirt that hides it, the coverage by hair, the 68 landmarks, and
-    ``info.json``.
+    ``u v w`` and ``part``, the clothes that hide it, the coverage by hair and glasses, the 68
+    landmarks, and ``info.json``.
 
     Args:
         options: what to render.
@@ -100,22 +103,24 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
     rng = np.random.default_rng((options.seed, 1))
     for folder in ("images", "masks", "gt/hair"):
         (options.output / folder).mkdir(parents=True, exist_ok=True)
+    hidden: list[BoolArray] = []
     for name, shot in zip(names, shots, strict=True):
         if anyone:
             behind = random_scenery((options.size, options.size), draw)
             photo = render(scene, shot, behind, options.supersampling, options.supersampling)
-            photo = replace(photo, color=meter(photo.color, photo.mask, draw))
+            photo = replace(photo, color=degrade.expose(photo.color, photo.mask, draw))
         else:
             behind = backdrop(options.size, rng)
             photo = render(scene, shot, behind, options.supersampling, 1)
         write_view(options.output, name, photo, rng)
+        hidden.append(thin_cover(photo))
         if progress is not None:
             progress()
     cameras = [world_camera(shot) for shot in shots]
-    points, seen = sparse_points(scene, shots)
+    points, seen = sparse_points(scene, shots, hidden)
     write_model(options.output / "sparse" / "0", names, cameras, points, seen)
     _write_truth(options, studio, scene, person)
-    landmarks = landmark_truth(studio, scene, names, shots)
+    landmarks = landmark_truth(studio, scene, names, shots, hidden)
     write_json(options.output / "gt" / "landmarks.json", landmarks, indent=None)
 
 
@@ -205,13 +210,18 @@ def backdrop(size: int, rng: np.random.Generator) -> FloatArray:
 
 
 def write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
-    """Write a picture, its mask and the coverage by hair; their folders exist."""
+    """Write a picture, its mask and the coverage by hair and glasses; their folders exist."""
     picture = expose(photo.color, rng)
-    hair = np.where(photo.material == HAIR, 255, 0).astype(np.uint8)
+    hair = np.where(np.isin(photo.material, (HAIR, *_THIN)), 255, 0).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
     write_picture(output / "images" / name, picture[..., ::-1], quality)
     write_picture(output / "masks" / f"{name}.png", photo.mask.astype(np.uint8) * 255, [])
     write_picture(output / "gt" / "hair" / f"{Path(name).stem}.png", hair, [])
+
+
+def thin_cover(photo: Rendering) -> BoolArray:
+    """(H, W) where locks of hair or glasses lie before what ``see_points`` takes to be seen."""
+    return np.isin(photo.material, _THIN)
 
 
 def expose(color: FloatArray, rng: np.random.Generator) -> ByteArray:
@@ -230,19 +240,26 @@ def write_picture(path: Path, picture: ByteArray, options: list[int]) -> None:
 
 
 def sparse_points(
-    scene: Scene, shots: list[Shot]
+    scene: Scene, shots: list[Shot], hidden: list[BoolArray]
 ) -> tuple[DoubleArray, list[npt.NDArray[np.int64]]]:
-    """Skin vertices and which views see them, as structure from motion would have found them."""
+    """Skin vertices and which views see them, as structure from motion would have found them.
+
+    ``hidden`` is each view's ``thin_cover``.
+    """
     body = scene.layers[0]
     skin = np.unique(body.faces[body.materials == SKIN])
     picked = skin[:: max(1, len(skin) // _N_SPARSE)]
-    seen = np.stack([see_points(scene, shot, body.positions[picked])[1] for shot in shots])
+    positions = body.positions[picked]
+    views = zip(shots, hidden, strict=True)
+    seen = np.stack([see_points(scene, shot, cover, positions)[1] for shot, cover in views])
     kept = seen.sum(axis=0) >= 2
-    points = body.positions[picked[kept]].astype(np.float64) @ WORLD_FROM_HEAD.T
+    points = positions[kept].astype(np.float64) @ WORLD_FROM_HEAD.T
     return points, [np.flatnonzero(row) for row in seen[:, kept]]
 
 
-def see_points(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleArray, BoolArray]:
+def see_points(
+    scene: Scene, shot: Shot, hidden: BoolArray, positions: FloatArray
+) -> tuple[DoubleArray, BoolArray]:
     """Pixels (N, 2) of positions (N, 3) in the head's frame, and which of them nothing hides."""
     nearest = np.full(shot.size, np.inf, np.float32)
     for layer in scene.layers[:3]:
@@ -255,19 +272,19 @@ def see_points(scene: Scene, shot: Shot, positions: FloatArray) -> tuple[DoubleA
     x, y = pixels.T
     seen = (x >= 0) & (x < shot.size[1]) & (y >= 0) & (y < shot.size[0])
     row, column = y[seen].astype(int), x[seen].astype(int)
-    seen[seen] = local[seen, 2] < nearest[row, column] + 0.15
+    seen[seen] = (local[seen, 2] < nearest[row, column] + 0.15) & ~hidden[row, column]
     return pixels, seen
 
 
 def landmark_truth(
-    studio: Studio, scene: Scene, names: list[str], shots: list[Shot]
+    studio: Studio, scene: Scene, names: list[str], shots: list[Shot], hidden: list[BoolArray]
 ) -> dict[str, object]:
-    """The 68 landmarks in the world and in every picture, for JSON."""
+    """The 68 landmarks in the world and in every picture, for JSON; see ``sparse_points``."""
     vertices = studio.head.landmarks
     positions = scene.head[vertices]
     views = {}
-    for name, shot in zip(names, shots, strict=True):
-        pixels, seen = see_points(scene, shot, positions)
+    for name, shot, cover in zip(names, shots, hidden, strict=True):
+        pixels, seen = see_points(scene, shot, cover, positions)
         views[name] = {"uv": pixels.round(4).tolist(), "visible": seen.astype(int).tolist()}
     world = positions.astype(np.float64) @ WORLD_FROM_HEAD.T
     return {
@@ -289,6 +306,7 @@ def _write_truth(options: CaptureOptions, studio: Studio, scene: Scene, person: 
     _write_mesh(options.output / "gt" / "torso.ply", torso, cloth)
     info = {
         "seed": options.seed,
+        "person": options.person,
         "unit": "metre",
         "cube": {"scale_per_cm": CUBE_SCALE_PER_CM, "offset": CUBE_OFFSET},
         "identity": [round(float(value), 6) for value in person.identity],

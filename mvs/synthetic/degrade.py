@@ -55,7 +55,7 @@ def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
     saturation = 0.0 if rng.random() < 0.06 else rng.uniform(0.6, 1.35)
     tone = gray + saturation * (tone - gray)
     picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
-    return _compress(picture, rng)
+    return picture if rng.random() < 0.4 else compress(picture, int(rng.integers(35, 98)))
 
 
 def _vignette(color: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -89,10 +89,9 @@ def _blur(color: FloatArray, rng: np.random.Generator) -> FloatArray:
     return color
 
 
-def _compress(picture: ByteArray, rng: np.random.Generator) -> ByteArray:
-    if rng.random() < 0.4:
-        return picture
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 98))]
-    _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
+def compress(picture: ByteArray, quality: int) -> ByteArray:
+    """An RGB picture as JPEG of a quality (1 to 100) leaves it."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], options)
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])

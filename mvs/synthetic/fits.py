@@ -29,6 +29,7 @@ from mvs.synthetic.capture import (
     WORLD_FROM_HEAD,
     landmark_truth,
     sparse_points,
+    thin_cover,
     world_camera,
     write_head,
     write_view,
@@ -39,7 +40,7 @@ from mvs.synthetic.people import random_expression, random_person
 from mvs.synthetic.render import Shot, look_at, render
 from mvs.synthetic.scene import Person, Studio, build_scene
 from mvs.synthetic.scenery import random_scenery
-from mvs.types import DoubleArray, FloatArray
+from mvs.types import BoolArray, DoubleArray, FloatArray
 
 _STREAM = 815_471_108
 # Radians from the front; a single picture within, further views on both sides up to.
@@ -135,18 +136,21 @@ def _write_person(options: FitSetOptions, studio: Studio, number: int, output: P
     backdrop = random_scenery(size, rng)
     shots = _shots(_n_views(options, number), options.size, rng)
     names = [f"{view:02d}.jpg" for view in range(len(shots))]
+    hidden: list[BoolArray] = []
     for name, shot in zip(names, shots, strict=True):
         photo = render(scene, shot, backdrop, options.supersampling, options.supersampling)
         exposed = expose(photo.color, photo.mask, rng)
         write_view(output, name, replace(photo, color=exposed), rng)
+        hidden.append(thin_cover(photo))
     cameras = [world_camera(shot) for shot in shots]
-    points, seen = sparse_points(scene, shots)
+    points, seen = sparse_points(scene, shots, hidden)
     write_model(output / "sparse" / "0", names, cameras, points, seen)
     write_head(output / "gt" / "mesh.ply", studio.head, _in_world(scene.head))
     rest = np.zeros_like(person.expression)
     neutral = studio.head.pose(person.identity, rest)
     write_head(output / "gt" / "neutral.ply", studio.head, _in_world(neutral))
-    write_json(output / "gt" / "landmarks.json", landmark_truth(studio, scene, names, shots))
+    landmarks = landmark_truth(studio, scene, names, shots, hidden)
+    write_json(output / "gt" / "landmarks.json", landmarks)
     write_json(output / "gt" / "info.json", _info(options, studio, person, shots))
     write_json(output / "capture.json", {"unit": "m"})
 

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 
 from mvs.synthetic.dataset import LABEL_SIZE, PICTURE_SIZE, RECORD
+from mvs.synthetic.degrade import compress
 from mvs.types import FloatArray
 
-# Standard deviation of the turn, radians, and range of the zoom's logarithm and of the shift.
+# A crop's turn (standard deviation, radians), the range of its zoom's logarithm and of its shift.
 _TURN, _ZOOM, _SHIFT = 0.2, (-0.25, 0.2), 0.08
-# How often a picture is turned, hidden in part, blurred, made coarse, noisy, grey and compressed.
-_TURNED, _HIDDEN = 0.8, 0.2
+# How often a picture is cropped, hidden in part, blurred, made coarse, noisy, grey and compressed.
+_CROPPED, _HIDDEN = 0.8, 0.2
 _BLURRED, _COARSE, _NOISY, _GREY, _COMPRESSED = 0.15, 0.1, 0.3, 0.05, 0.2
 
 
@@ -33,7 +34,7 @@ def augment(record: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     out = np.zeros((), RECORD)
     out[()] = record
-    if rng.random() < _TURNED:
+    if rng.random() < _CROPPED:
         _crop_anew(out, random_crop(rng), int(rng.integers(0, 256)))
     if rng.random() < _HIDDEN:
         _hide(out, rng)
@@ -84,7 +85,7 @@ def _hide(record: np.ndarray, rng: np.random.Generator) -> None:
     wide = cv2.resize(cover, (PICTURE_SIZE, PICTURE_SIZE), interpolation=cv2.INTER_NEAREST) > 0
     image = record["image"]
     if rng.random() < 0.5:
-        other = np.roll(image, rng.integers(PICTURE_SIZE // 4, PICTURE_SIZE, 2), (0, 1))
+        other = np.roll(image, rng.integers(PICTURE_SIZE // 4, 3 * PICTURE_SIZE // 4, 2), (0, 1))
     else:
         color = rng.uniform(0, 255, 3) + rng.normal(0, rng.uniform(0, 40), image.shape)
         other = np.clip(color, 0, 255).astype(np.uint8)
@@ -109,6 +110,5 @@ def _photograph_anew(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         tone = tone + rng.uniform(0, 0.03) * rng.standard_normal(tone.shape, np.float32)
     picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < _COMPRESSED:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))]
-        picture = np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], 1))
+        picture = compress(picture, int(rng.integers(25, 80)))
     return picture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +87,17 @@ class ShardStream:
                 "make shards with mvs synthesize training"
             )
         self.options = options
+        self._over = threading.Event()
         self._open: dict[int, np.ndarray] = {}
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Shards are waited for until this is left."""
+        self._over.clear()
+        try:
+            yield
+        finally:
+            self._over.set()
 
     def get(self, step: int, seen: int, size: int, batch: int) -> Batch:
         """The pictures of one step.
@@ -119,7 +131,8 @@ class ShardStream:
             while not path.exists():
                 if waited >= _LONGEST_WAIT_S:
                     raise ValueError(f"{path}: did not come within {_LONGEST_WAIT_S} s")
-                time.sleep(1.0)
+                if self._over.wait(1.0):
+                    raise ValueError(f"{path}: is not waited for any more")
                 waited += 1
             self._open[number] = read_shard(path)
         return self._open[number]
@@ -163,7 +176,7 @@ def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:
             parts = (label[..., :4], label[..., 4:])
             means = [cv2.resize(part, (half, half), interpolation=cv2.INTER_AREA) for part in parts]
             label = np.concatenate(means, axis=-1, dtype=np.float32)
-            names = cv2.resize(names, (half, half), interpolation=cv2.INTER_NEAREST)
+            names = cv2.resize(names, (half, half), interpolation=cv2.INTER_NEAREST_EXACT)
         pictures[index] = picture[:, ::-1] if flip else picture
         labels[index] = label[:, ::-1] if flip else label
         region[index] = names[:, ::-1] if flip else names

@@ -85,7 +85,7 @@ class Trainer:
         total = schedule.total
         board = _board(self.options, self.step) if self.step < total else None
         sums, started = _Means(), time.monotonic()
-        with ThreadPoolExecutor(self.options.loaders) as pool:
+        with ThreadPoolExecutor(self.options.loaders) as pool, self._stream.waiting():
             ahead = range(self.step, min(self.step + self.options.loaders, total))
             waiting = deque(pool.submit(self._fetch, step) for step in ahead)
             while self.step < total:
@@ -159,10 +159,12 @@ class Trainer:
                 value.copy_(own[name])
 
     def _report(self, terms: dict[str, float], seconds: float) -> dict[str, float]:
-        size, n = self.options.schedule.size_at(self.step - 1)
+        schedule = self.options.schedule
+        size, _ = schedule.size_at(self.step - 1)
         report = {"step": self.step, "size": size, "seconds": seconds} | terms
         if self.options.validation is not None:
-            report |= validate(self.mean, self.options.validation, size, n)
+            # Of mixed sizes, each report would have another.
+            report |= validate(self.mean, self.options.validation, *schedule.judged_at(self.step))
         self.options.output.mkdir(parents=True, exist_ok=True)
         self._save()
         with (self.options.output / _LOG).open("a") as file:

@@ -15,9 +15,9 @@ from mvs.training.data import Batch
 # Weights of the terms beside the coordinates', which is counted in hundredths of the cube.
 _LIKELIHOOD, _SLOPE, _MASK, _NORMALS = 0.1, 0.5, 10.0, 5.0
 _SOFT = 1e-3
-# Beyond this distance a pixel pulls less and less, down to a part of what a near one does: which
-# side of a head of hair is seen may be beyond knowing, a cheek's place is not.
-_NEAR, _LEAST_PULL = 0.02, 0.2
+# A pixel that is off by more than this pulls less and less, down to a part of what one does that is
+# nearly right: which side of a head of hair is seen may be beyond knowing, a cheek's place is not.
+_NEARLY_RIGHT, _LEAST_PULL = 0.02, 0.2
 # Hair and what covers it weigh less than skin.
 _LOOSE = tuple(REGIONS.index(name) for name in ("hair", "hat"))
 _LOOSE_WEIGHT = 0.5
@@ -28,7 +28,7 @@ class Losses(NamedTuple):
 
     Attributes:
         total: what is minimised.
-        coords: mean of the distance in the cube, near pixels pulling most; skin above hair.
+        coords: mean cost of the distances in the cube, which grows ever slower; skin above hair.
         distance: mean distance in the cube on the head, cube units.
         likelihood: mean negative log-likelihood of the coordinates, Gaussian, per pixel.
         slope: mean distance between slopes of neighbouring pixels, cube units per pixel.
@@ -48,8 +48,8 @@ class Losses(NamedTuple):
 def losses(out: Tensor, batch: Batch) -> Losses:
     """Compare a prediction with the truth.
 
-    The distance is robust; the variance is fitted to it without steering the coordinates, which
-    keeps hard pixels from being given up on.
+    The variance is fitted to the distance without steering the coordinates: pixels that are far off
+    pull less, but none is given up on.
 
     Args:
         out: (B, 8, H, W) output of ``CompactNetwork``.
@@ -63,7 +63,9 @@ def losses(out: Tensor, batch: Batch) -> Losses:
     away = (square + _SOFT**2).sqrt()
     distance = (away * weight).sum()
     firm = _firmness(batch)
-    coords = _LEAST_PULL * away + (1 - _LEAST_PULL) * _NEAR * torch.log1p(away / _NEAR)
+    coords = _LEAST_PULL * away + (1 - _LEAST_PULL) * _NEARLY_RIGHT * torch.log1p(
+        away / _NEARLY_RIGHT
+    )
     coords = (coords * firm).sum()
     log_variance = out[:, LOG_VARIANCE, None].clamp(-16, 2)
     likelihood = 0.5 * square.detach() * (-log_variance).exp() + 1.5 * log_variance

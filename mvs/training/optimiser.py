@@ -81,9 +81,10 @@ class Optimiser:
             kind, name = key.split(".", 1)
             parameter = self._names[name]
             matrix = any(parameter is view for _, view in self._views)
-            # The fused step needs the parameter's strides.
+            # The fused step needs the parameter's strides, and all on its device.
             same = value.shape == parameter.shape
-            kept = torch.empty_like(parameter).detach().copy_(value) if same else value
+            kept = torch.empty_like(parameter).detach() if same else torch.empty_like(value)
+            kept = kept.to(parameter.device).copy_(value)
             self._parts[0 if matrix else 1].state[parameter][kind] = kept
 
 
@@ -124,7 +125,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
         Newton-Schulz iteration with the quintic of Jordan et al. (2024).
     """
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16() if has_bfloat16() else matrix.float()
+    x = matrix.bfloat16() if matrix.is_cuda or has_bfloat16() else matrix.float()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp(min=1e-7)

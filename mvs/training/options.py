@@ -20,10 +20,10 @@ class Schedule:
 
     Attributes:
         small_steps: steps on pictures of half the size, before the others.
-        mixed_steps: steps on pictures between half and full size, after those.
+        mixed_steps: steps on pictures of 160, 192 and 224 pixels in turn, after those.
         steps: steps on pictures of full size, last.
         small_batch: pictures per step, half size.
-        batch: pictures per step, full size; of smaller ones as many as have the same pixels.
+        batch: pictures per step, full size; in mixed steps as many as have the same pixels.
         learning_rate: at its highest.
         warm_up: steps over which it rises.
         checkpoint_every: steps.
@@ -61,9 +61,20 @@ class Schedule:
             size = _MIXED[step % len(_MIXED)]
         return size, self.batch * PICTURE_SIZE**2 // size**2
 
+    def judged_at(self, step: int) -> tuple[int, int]:
+        """Side of the pictures and their number at a time that the network is tried with."""
+        small = step <= self.small_steps
+        return (PICTURE_SIZE // 2, self.small_batch) if small else (PICTURE_SIZE, self.batch)
+
     def seen_before(self, step: int) -> int:
         """Pictures used before a step."""
-        return sum(self.size_at(earlier)[1] for earlier in range(step))
+        small = min(step, self.small_steps)
+        mixed = min(step - small, self.mixed_steps)
+        # Whole rounds of the mixed sizes, and what is left of one.
+        numbers = [self.size_at(small + k)[1] for k in range(min(mixed, len(_MIXED)))]
+        rounds, rest = divmod(mixed, len(_MIXED))
+        seen = rounds * sum(numbers) + sum(numbers[:rest])
+        return small * self.small_batch + seen + (step - small - mixed) * self.batch
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, then a cosine to nearly nothing."""

@@ -200,6 +200,7 @@ def test_largest_piece():
         {"min_share": -0.1},
         {"min_share": 1.0},
         {"stable_share": 0.0},
+        {"sure_share": 0.0},
         {"max_passes": 0},
     ],
 )
@@ -222,8 +223,3 @@ def test_one_head_that_fills_the_picture_is_looked_at_once(share, looks):
     found = find_head(image, counted, SIZE)
     assert len(seen) == looks
     assert_close(found, whole_square((100, 100), (radius, radius)), 5.0)
-
-
-def test_a_share_that_no_head_can_have_is_refused():
-    with pytest.raises(ValueError, match="sure_share > 0"):
-        FinderOptions(sure_share=0.0)

@@ -14,7 +14,10 @@ from mvs.evaluation.truth import Truth
 from mvs.stages.ply import read_properties
 from mvs.synthetic import capture as module
 from mvs.synthetic.capture import CaptureOptions, sitter, write_capture
+from mvs.synthetic.drawing import SKIN, STRAND
 from mvs.synthetic.head import EYEBALL_RANGES
+from mvs.synthetic.people import random_person
+from mvs.synthetic.render import render
 from tests.reference import raster as slow
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "head"
@@ -272,9 +275,9 @@ def test_landmarks_are_where_the_cameras_and_the_mesh_say(capture, written, stud
     assert min(hidden) < 0.8  # a view from the side hides landmarks of the other
 
 
-def test_anyone_is_another_person_than_the_sitter_and_than_the_next(head_file, tmp_path):
-    """Light, background and exposure are each view's own; the truth is of the same kind."""
-    folders = {seed: tmp_path / str(seed) for seed in (1, 2)}
+def test_anyone_is_another_person_than_the_sitter_and_than_the_next(head_file, written, tmp_path):
+    """Every picture has its own background; the truth is of the same kind."""
+    folders = {seed: tmp_path / str(seed) for seed in (1, 7)}
     for seed, folder in folders.items():
         write_capture(options_for(head_file, folder, seed=seed, person="any"))
     write_capture(options_for(head_file, tmp_path / "again", seed=1, person="any"))
@@ -282,7 +285,42 @@ def test_anyone_is_another_person_than_the_sitter_and_than_the_next(head_file, t
     capture = read_capture(folders[1])
     corners = {view.load_image()[:3, :3].tobytes() for view in capture.views}
     assert len(corners) == len(capture.views)
-    truths = [(folder / "gt" / "mesh.ply").read_bytes() for folder in folders.values()]
-    assert truths[0] != truths[1]
+    truths = [(folder / "gt" / "mesh.ply").read_bytes() for folder in (*folders.values(), written)]
+    assert len(set(truths)) == 3
+    assert json.loads((folders[1] / "gt" / "info.json").read_text())["person"] == "any"
     with pytest.raises(ValueError, match="studio or any"):
         options_for(head_file, tmp_path, person="nobody")
+
+
+def test_locks_of_hair_hide_what_is_below(head_file, tmp_path, monkeypatch):
+    """They are in none of the meshes that hide the head, so the coverage tells of them."""
+    combed = []
+
+    def person_with_locks(head, rng):
+        person = random_person(head, rng)
+        while person.locks is None or person.hood is not None:
+            person = random_person(head, rng)
+        combed.append(person)
+        return person
+
+    monkeypatch.setattr(module, "random_person", person_with_locks)
+    photos = []
+
+    def watched(*args):
+        photos.append(render(*args))
+        return photos[-1]
+
+    monkeypatch.setattr(module, "render", watched)
+    write_capture(options_for(head_file, tmp_path, n_views=3, person="any"))
+    strands = 0
+    landmarks = json.loads((tmp_path / "gt" / "landmarks.json").read_text())["views"]
+    for name, photo in zip(landmarks, photos, strict=True):
+        cover = cv2.imread(str(tmp_path / "gt" / "hair" / f"{Path(name).stem}.png"), -1) > 0
+        strand = photo.material == STRAND
+        strands += strand.sum()
+        assert cover[strand].all()
+        assert not cover[photo.material == SKIN].any()
+        seen = np.array(landmarks[name]["visible"], bool)
+        row, column = np.array(landmarks[name]["uv"])[seen, ::-1].astype(int).T
+        assert not strand[row, column].any()
+    assert strands > 50

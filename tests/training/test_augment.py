@@ -29,7 +29,7 @@ def record():
 
 @pytest.fixture
 def only_cropped(monkeypatch):
-    monkeypatch.setattr(augmentation, "_TURNED", 1.0)
+    monkeypatch.setattr(augmentation, "_CROPPED", 1.0)
     monkeypatch.setattr(augmentation, "_HIDDEN", 0.0)
     monkeypatch.setattr(augmentation, "_photograph_anew", lambda image, _: image)
 
@@ -61,8 +61,24 @@ def test_picture_and_labels_are_cropped_alike(record, only_cropped, seed, monkey
     assert (found["region"][mask & (radius < 0.38)] == 7).all()
 
 
+def test_crops_are_turned_zoomed_and_shifted_and_not_stretched():
+    """A crop by the same camera: the same size in all directions, its middle near the old one."""
+    crops = np.stack([random_crop(np.random.default_rng(seed)) for seed in range(300)])
+    linear = crops[:, :, :2]
+    zoom = np.sqrt(np.linalg.det(linear))
+    np.testing.assert_allclose(
+        linear @ linear.transpose(0, 2, 1), zoom[:, None, None] ** 2 * np.eye(2)[None], atol=1e-12
+    )
+    assert 1 / np.exp(0.2) <= zoom.min() < 0.85
+    assert 1.2 < zoom.max() <= np.exp(0.25)
+    turn = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
+    assert 0.17 < turn.std() < 0.23
+    middle = linear @ [0.5, 0.5] + crops[:, :, 2] - 0.5
+    assert 0.07 < np.abs(middle).max() <= 0.08
+
+
 def test_what_is_hidden_is_no_head(record, monkeypatch):
-    monkeypatch.setattr(augmentation, "_TURNED", 0.0)
+    monkeypatch.setattr(augmentation, "_CROPPED", 0.0)
     monkeypatch.setattr(augmentation, "_HIDDEN", 1.0)
     monkeypatch.setattr(augmentation, "_photograph_anew", lambda image, _: image)
     hidden = 0
@@ -73,14 +89,16 @@ def test_what_is_hidden_is_no_head(record, monkeypatch):
         changed = (found["image"] != record["image"]).any(axis=-1)
         covered = changed.reshape(LABEL_SIZE, 2, LABEL_SIZE, 2).any(axis=(1, 3))
         assert covered[gone].mean() > 0.99 if gone.any() else True
-        for name in ("coords", "normals", "region"):
+        for name in ("mask", "coords", "normals", "region"):
             assert (found[name][gone] == 0).all()
-        np.testing.assert_array_equal(found["coords"][~covered], record["coords"][~covered])
+            np.testing.assert_array_equal(found[name][~covered], record[name][~covered])
+        # Where the picture changed, nothing of the head is left.
+        assert found["mask"][covered].mean() < 0.02 if covered.any() else True
     assert hidden > 500
 
 
 def test_colours_change_and_labels_do_not(record, monkeypatch):
-    monkeypatch.setattr(augmentation, "_TURNED", 0.0)
+    monkeypatch.setattr(augmentation, "_CROPPED", 0.0)
     monkeypatch.setattr(augmentation, "_HIDDEN", 0.0)
     before = record.copy()
     found = [augment(record, np.random.default_rng(seed)) for seed in range(20)]

@@ -103,6 +103,21 @@ def test_the_rate_rises_and_falls(options):
     assert rates[-1] < 0.02 * longer.learning_rate
 
 
+@pytest.mark.parametrize("mixed", [0, 1, 2, 3, 4, 5, 9])
+def test_pictures_are_counted_step_by_step(mixed):
+    schedule = Schedule(7, mixed, 4, 48, 16)
+    sizes = [schedule.size_at(step) for step in range(schedule.total)]
+    assert sizes[:7] == [(128, 48)] * 7
+    assert sizes[7 + mixed :] == [(256, 16)] * 4
+    # As many pixels in every step; three sizes in turn.
+    for side, n in sizes[7 : 7 + mixed]:
+        assert 256 > side > 128
+        assert 0 <= 16 * 256**2 - n * side**2 < side**2
+    assert len({side for side, _ in sizes[7 : 7 + mixed]}) == min(mixed, 3)
+    for step in range(schedule.total + 1):
+        assert schedule.seen_before(step) == sum(n for _, n in sizes[:step])
+
+
 @pytest.mark.parametrize(
     "bad", [{"threads": 0}, {"loaders": 0}, {"average": 1.0}, {"reuse": 0.0}, {"tracks_share": 1.5}]
 )

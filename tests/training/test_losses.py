@@ -21,11 +21,12 @@ def batch():
     pictures = torch.zeros(2, 3, 2 * SIZE, 2 * SIZE, dtype=torch.uint8)
     region = mask[:, 0].long()
     region[1] *= REGIONS.index("hair")
+    region[1, :2] = mask[1, 0, :2].long() * REGIONS.index("hat")
     return Batch(pictures, coords, mask, normals, region)
 
 
 def firmness(batch, b, y, x):
-    return 0.5 if REGIONS[batch.region[b, y, x]] == "hair" else 1.0
+    return 0.5 if REGIONS[batch.region[b, y, x]] in ("hair", "hat") else 1.0
 
 
 @pytest.fixture
