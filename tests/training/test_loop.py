@@ -66,8 +66,8 @@ def test_another_seed_is_another_network(options, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns_pictures_it_has_not_seen(options):
-    """Colour is the coordinate: 300 steps are enough to find disc and coordinates."""
-    schedule = Schedule(300, 0, 0, 8, learning_rate=5e-3, warm_up=2, checkpoint_every=300)
+    """Colour is the coordinate: 600 steps are enough to find disc and coordinates."""
+    schedule = Schedule(600, 0, 0, 8, learning_rate=5e-3, warm_up=2, checkpoint_every=600)
     # Other colours would be other coordinates.
     longer = replace(options, schedule=schedule, average=0.9, augment=False)
     (report,) = list(Trainer(longer).run())
