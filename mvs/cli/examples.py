@@ -90,5 +90,8 @@ EXAMPLES = {
         "mvs completion zsh > ~/.zfunc/_mvs    # with fpath+=~/.zfunc before compinit",
     ),
     "weights fetch": ("mvs weights fetch densemarks",),
+    "weights mean": (
+        "mvs weights mean a/compact.safetensors b/compact.safetensors --output ab.safetensors",
+    ),
     "weights card": ("mvs weights card",),
 }

@@ -128,6 +128,7 @@ COMMANDS = {
     "config show": Command("mvs.cli.config_show", "print a command's options as a TOML file"),
     "completion": Command("mvs.cli.completion", "print a script that completes mvs in your shell"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
+    "weights mean": Command("mvs.cli.weights_mean", "average networks trained from common weights"),
     "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
 }
 
