@@ -17,9 +17,9 @@ from mvs.stages.refine import DepthMap
 _ODD_COST = 0.5
 # Views are narrow whose pinhole picture shows less than this share of the distorted one.
 _NARROW = 0.6
-# The compact network is at a loss where most views' mean confidence is below this; 0.25 to 0.5 is
-# usual.
-_AT_A_LOSS = 0.08
+# By its name, a network is at a loss where most views' mean confidence is below this; of the
+# compact one, 0.25 to 0.5 is usual.
+_AT_A_LOSS = {"compact": 0.08}
 
 
 def judge_lenses(capture: Capture) -> list[str]:
@@ -69,10 +69,10 @@ def judge_views(capture: Capture, views: EmbeddedViews) -> list[str]:
     return warnings
 
 
-def judge_confidences(confidences: Sequence[float | None]) -> list[str]:
-    """Says so where the compact network hardly knows what it sees in most views."""
+def judge_confidences(embedder: str, confidences: Sequence[float | None]) -> list[str]:
+    """Says so where an embedder of that name hardly knows what it sees in most views."""
     known = [value for value in confidences if value is not None]
-    if not known or float(np.median(known)) >= _AT_A_LOSS:
+    if not known or float(np.median(known)) >= _AT_A_LOSS.get(embedder, 0.0):
         return []
     return [
         f"the network hardly knows what it sees: its confidence is {np.median(known):.2f} in the "

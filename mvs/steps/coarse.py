@@ -7,7 +7,6 @@ import numpy as np
 from calib.capture import Capture
 from calib.masks import judge_masks
 from mvs.errors import ReconstructionError
-from mvs.network.compact import KIND
 from mvs.presets import PipelineOptions
 from mvs.run import Run
 from mvs.stages.embed import EmbeddedViews, Sphere, embed_views
@@ -125,10 +124,7 @@ def _tell(
     confidences = mean_confidences(views.cube_maps)
     run.note(agrees=head.agrees.tolist(), confidence=confidences)
     run.note(head={"center": head.center.tolist(), "radius": head.radius})
-    run.warn(judge_views(capture, views))
-    # Another network's confidence has another scale.
-    if embedder.name == KIND:
-        run.warn(judge_confidences(confidences))
+    run.warn(judge_views(capture, views) + judge_confidences(embedder.name, confidences))
 
 
 def _triangulated(

@@ -20,8 +20,8 @@ from calib.files import replacing, write_json
 from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import write_properties
-from mvs.synthetic import degrade
 from mvs.synthetic.backgrounds import clouds
+from mvs.synthetic.degrade import expose
 from mvs.synthetic.drawing import COVER, FRAME, HAIR, LENS, SKIN, STRAND
 from mvs.synthetic.head import Head, load_head
 from mvs.synthetic.lights import Lights
@@ -73,6 +73,8 @@ class CaptureOptions:
     def __post_init__(self) -> None:
         if self.n_views < 2 or self.size < 32 or self.supersampling < 1:
             raise ValueError("n_views must be at least 2, size 32, supersampling 1")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
         if not 0 < self.arc_deg <= 360:
             raise ValueError(f"arc_deg must be in (0, 360], got {self.arc_deg}")
         if self.person not in ("studio", "any"):
@@ -108,7 +110,7 @@ def write_capture(options: CaptureOptions, progress: Callable[[], None] | None =
         if anyone:
             behind = random_scenery((options.size, options.size), draw)
             photo = render(scene, shot, behind, options.supersampling, options.supersampling)
-            photo = replace(photo, color=degrade.expose(photo.color, photo.mask, draw))
+            photo = replace(photo, color=expose(photo.color, photo.mask, draw))
         else:
             behind = backdrop(options.size, rng)
             photo = render(scene, shot, behind, options.supersampling, 1)
@@ -211,7 +213,7 @@ def backdrop(size: int, rng: np.random.Generator) -> FloatArray:
 
 def write_view(output: Path, name: str, photo: Rendering, rng: np.random.Generator) -> None:
     """Write a picture, its mask and the coverage by hair and glasses; their folders exist."""
-    picture = expose(photo.color, rng)
+    picture = develop(photo.color, rng)
     hair = np.where(np.isin(photo.material, (HAIR, *_THIN)), 255, 0).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 96]
     write_picture(output / "images" / name, picture[..., ::-1], quality)
@@ -224,7 +226,7 @@ def thin_cover(photo: Rendering) -> BoolArray:
     return np.isin(photo.material, _THIN)
 
 
-def expose(color: FloatArray, rng: np.random.Generator) -> ByteArray:
+def develop(color: FloatArray, rng: np.random.Generator) -> ByteArray:
     """A picture (H, W, 3) uint8 with a sensor's noise, of linear RGB."""
     noise = rng.normal(0, 1, color.shape) * (0.004 * np.sqrt(np.maximum(color, 0)))
     light = np.clip((color + noise) * 1.25, 0, None)

@@ -19,7 +19,7 @@ from mvs.synthetic.capture import (
     WORLD_FROM_HEAD,
     CaptureOptions,
     backdrop,
-    expose,
+    develop,
     sitter,
     studio_shot,
     world_camera,
@@ -127,7 +127,7 @@ def write_performance(
         motion = head_motion(index / options.fps)
         for camera, shot, wall in zip(cameras, shots, walls, strict=True):
             photo = render(scene, moved_shot(shot, motion), wall, options.supersampling, 1)
-            _write_view(options.output, camera, index, expose(photo.color, rng), photo.mask)
+            _write_view(options.output, camera, index, develop(photo.color, rng), photo.mask)
             if progress is not None:
                 progress()
         world = (scene.head @ motion[:, :3].T + motion[:, 3]) @ WORLD_FROM_HEAD.T

@@ -15,7 +15,7 @@ import numpy as np
 from calib.files import write_json
 from mvs.canonical.cube import cube_from_cm
 from mvs.canonical.layouts import load_layout
-from mvs.synthetic.capture import backdrop, expose, see_points, sitter, thin_cover, write_picture
+from mvs.synthetic.capture import backdrop, develop, see_points, sitter, thin_cover, write_picture
 from mvs.synthetic.head import load_head
 from mvs.synthetic.occluders import occlude
 from mvs.synthetic.render import Shot, look_at, render
@@ -88,7 +88,7 @@ def write_sequence(options: SequenceOptions, progress: Callable[[], None] | None
         color, hidden = _pass(photo.color, thing, time)
         name = f"{index:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-        write_picture(options.output / "frames" / name, expose(color, rng)[..., ::-1], quality)
+        write_picture(options.output / "frames" / name, develop(color, rng)[..., ::-1], quality)
         pixels, seen = see_points(scene, shot, thin_cover(photo), scene.head[vertices])
         row, column = np.clip(pixels[:, ::-1].astype(int), 0, options.size - 1).T
         seen &= ~hidden[row, column]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from mvs.network.checkpoint import CheckpointError, load_checkpoint, load_strict
 from mvs.network.compact import KIND, CompactConfig, CompactNetwork
 from mvs.training.loop import save_weights
@@ -30,8 +28,9 @@ def write_mean(checkpoints: Sequence[Path], output: Path) -> None:
         raise ValueError(f"a mean needs two checkpoints or more, got {len(checkpoints)}")
     config, first = load_checkpoint(checkpoints[0], KIND, CompactConfig)
     network = CompactNetwork(config)
-    sums = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in first.items()}
-    for path in checkpoints:
+    load_strict(network, first, checkpoints[0])
+    sums = {name: tensor.double() for name, tensor in first.items()}
+    for path in checkpoints[1:]:
         other, tensors = load_checkpoint(path, KIND, CompactConfig)
         if other != config:
             raise CheckpointError(
@@ -39,8 +38,7 @@ def write_mean(checkpoints: Sequence[Path], output: Path) -> None:
             )
         # Names and shapes are checked by what takes them.
         load_strict(network, tensors, path)
-        for name, tensor in tensors.items():
-            sums[name] += tensor.double()
+        sums = {name: total + tensors[name].double() for name, total in sums.items()}
     mean = {n: (total / len(checkpoints)).to(first[n].dtype) for n, total in sums.items()}
     load_strict(network, mean, output)
     save_weights(output, network)

@@ -1,5 +1,8 @@
 """What the pipeline says of a capture before it starts."""
 
+import subprocess
+import sys
+
 import numpy as np
 
 from mvs.stages.judge import judge_confidences, judge_lenses
@@ -25,7 +28,14 @@ def test_fisheyes_whose_pinholes_show_little_are_named(tmp_path):
 
 def test_a_network_at_a_loss_is_named():
     """The median counts: some views from behind are always less sure."""
-    (warning,) = judge_confidences([0.01, 0.02, None, 0.3])
+    (warning,) = judge_confidences("compact", [0.01, 0.02, None, 0.3])
     assert "confidence is 0.02 in the median view" in warning
-    assert judge_confidences([0.01, 0.3, 0.4]) == []
-    assert judge_confidences([None, None]) == judge_confidences([]) == []
+    assert judge_confidences("compact", [0.01, 0.3, 0.4]) == []
+    assert judge_confidences("precomputed", [0.01, 0.01]) == []
+    assert judge_confidences("compact", [None, None]) == judge_confidences("compact", []) == []
+
+
+def test_nothing_but_a_network_loads_pytorch():
+    """Precomputed maps and statues need none, and it takes seconds."""
+    code = "import sys, mvs.pipeline; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

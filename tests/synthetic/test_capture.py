@@ -288,6 +288,8 @@ def test_anyone_is_another_person_than_the_sitter_and_than_the_next(head_file, w
     truths = [(folder / "gt" / "mesh.ply").read_bytes() for folder in (*folders.values(), written)]
     assert len(set(truths)) == 3
     assert json.loads((folders[1] / "gt" / "info.json").read_text())["person"] == "any"
+    with pytest.raises(ValueError, match="seed must not be negative"):
+        options_for(head_file, tmp_path, seed=-1)
     with pytest.raises(ValueError, match="studio or any"):
         options_for(head_file, tmp_path, person="nobody")
 
