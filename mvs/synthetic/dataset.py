@@ -16,7 +16,7 @@ from calib.files import replacing
 from mvs.canonical.regions import REGIONS
 from mvs.synthetic.head import load_head
 from mvs.synthetic.patterns import normalise
-from mvs.synthetic.sample import Sample, random_samples
+from mvs.synthetic.sample import SUBJECTS, Sample, Subjects, random_samples
 from mvs.synthetic.scene import Studio
 from mvs.types import BoolArray, ByteArray, FloatArray
 
@@ -70,6 +70,8 @@ class DatasetOptions:
         people_per_shard: each is photographed three times.
         seed: of the whole set.
         workers: processes.
+        subjects: whom the pictures show: anyone, mostly; faces near and from about the front; or
+            faces in hoods and behind strands.
     """
 
     head: Path
@@ -78,11 +80,14 @@ class DatasetOptions:
     people_per_shard: int = 256
     seed: int = 1
     workers: int = 1
+    subjects: Subjects = "any"
 
     def __post_init__(self) -> None:
         for name, least in (("n_shards", 1), ("people_per_shard", 1), ("seed", 0), ("workers", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.subjects not in SUBJECTS:
+            raise ValueError(f"subjects must be one of {', '.join(SUBJECTS)}, got {self.subjects}")
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -160,7 +165,8 @@ def _write_shard(options: DatasetOptions, number: int) -> Path:
     records = np.zeros(options.people_per_shard * VIEWS_PER_PERSON, RECORD)
     for person in range(options.people_per_shard):
         seed = (options.seed, number, person)
-        for view, sample in enumerate(random_samples(studio, seed, VIEWS_PER_PERSON, PICTURE_SIZE)):
+        samples = random_samples(studio, seed, VIEWS_PER_PERSON, PICTURE_SIZE, options.subjects)
+        for view, sample in enumerate(samples):
             records[person * VIEWS_PER_PERSON + view] = encode(sample)
     path = shard_path(options.output, number)
     with replacing(path) as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mvs.synthetic.glasses import GlassesStyle
@@ -60,6 +62,43 @@ def random_person(head: Head, rng: np.random.Generator) -> Person:
         hood=hood,
         visor=rng.uniform(4.0, 8.0) if hat is not None and rng.random() < 0.45 else 0.0,
     )
+
+
+def shown_person(head: Head, rng: np.random.Generator) -> Person:
+    """Draw a person of whom the face counts: few hats and hoods, every identity far from the mean.
+
+    Args:
+        head: the model whose modes are drawn.
+        rng: source of randomness.
+    """
+    person = random_person(head, rng)
+    if rng.random() < 0.6:
+        person = replace(person, hat=None, visor=0.0, hood=None)
+    identity = rng.normal(0, rng.uniform(0.8, 1.3), len(person.identity))
+    return replace(person, identity=identity.astype(np.float32))
+
+
+def covered_person(head: Head, rng: np.random.Generator) -> Person:
+    """Draw a person, in half of all draws in a hood; hair of the others falls before the face.
+
+    Args:
+        head: the model whose modes are drawn.
+        rng: source of randomness.
+    """
+    person = random_person(head, rng)
+    if rng.random() < 0.5:
+        bare = replace(person, hair=None, locks=None, bun=None, hat=None, visor=0.0)
+        return replace(bare, hood=random_hood(rng))
+    if person.locks is None:
+        return person
+    strands = replace(
+        person.locks,
+        comb="forward" if rng.random() < 0.6 else "down",
+        length=max(person.locks.length, rng.uniform(6, 14)),
+        fringe=True,
+        loose=0.02 + 0.3 * rng.random(),
+    )
+    return replace(person, locks=strands)
 
 
 def random_expression(head: Head, rng: np.random.Generator) -> FloatArray:

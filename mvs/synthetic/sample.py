@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
 from mvs.synthetic.degrade import develop, expose
+from mvs.synthetic.head import Head
 from mvs.synthetic.occluders import occlude
-from mvs.synthetic.people import random_person
+from mvs.synthetic.people import covered_person, random_person, shown_person
 from mvs.synthetic.render import Rendering, Shot, look_at, render
-from mvs.synthetic.scene import Studio, build_scene
+from mvs.synthetic.scene import Person, Studio, build_scene
 from mvs.synthetic.scenery import random_scenery
-from mvs.types import BoolArray, ByteArray, FloatArray
+from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
 _HEAD_CENTER = (0.0, 2.0, 0.5)
 _HEAD_HEIGHT_CM = 24.0
 _HAIR_LEVELS = (0.0, 0.9)
+
+Subjects = Literal["any", "faces", "covered"]
+SUBJECTS: tuple[Subjects, ...] = get_args(Subjects)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ class Sample:
     region: ByteArray
 
 
-def random_samples(studio: Studio, seed: tuple[int, ...], n_views: int, size: int) -> list[Sample]:
+def random_samples(
+    studio: Studio, seed: tuple[int, ...], n_views: int, size: int, subjects: Subjects = "any"
+) -> list[Sample]:
     """Pictures of one random person.
 
     Args:
@@ -46,19 +54,24 @@ def random_samples(studio: Studio, seed: tuple[int, ...], n_views: int, size: in
         seed: numbers that determine everything.
         n_views: how many pictures.
         size: side of a picture, pixels.
+        subjects: whom they show: anyone from anywhere; ``faces`` from about the front, near; or
+            ``covered`` ones, by a hood or by strands, half of the pictures from about the front.
 
     Returns:
         ``n_views`` samples.
     """
     rng = np.random.default_rng(seed)
-    scene = build_scene(studio, random_person(studio.head, rng), _HAIR_LEVELS)
+    scene = build_scene(studio, _PEOPLE[subjects](studio.head, rng), _HAIR_LEVELS)
     samples = []
+    in_front_share = _IN_FRONT[subjects]
     for _ in range(n_views):
-        if rng.random() < 0.02:
+        if subjects == "any" and rng.random() < 0.02:
             samples.append(_nobody(size, rng))
             continue
         background = random_scenery((size, size), rng)
-        photo = render(scene, random_shot(size, rng), background, 2, 2)
+        in_front = in_front_share > 0 and rng.random() < in_front_share
+        shot = frontal_shot(size, rng) if in_front else random_shot(size, rng)
+        photo = render(scene, shot, background, 2, 2)
         samples.append(_finish(photo, rng))
     return samples
 
@@ -83,9 +96,37 @@ def random_shot(size: int, rng: np.random.Generator) -> Shot:
         share = rng.uniform(0.42, 0.95)
         spread = 0.07 if rng.random() < 0.75 else 0.25
         center = 0.5 + rng.normal(0, spread, 2)
+    return _framed(shot, distance, share, center, size)
+
+
+def frontal_shot(size: int, rng: np.random.Generator) -> Shot:
+    """Draw a camera before a face that fills half of the picture or more."""
+    yaw, pitch = rng.normal(0, 0.5), rng.normal(0.05, 0.2)
+    distance = np.exp(rng.uniform(np.log(35), np.log(200)))
+    shot = look_at(
+        np.array(_HEAD_CENTER),
+        float(np.clip(yaw, -1.1, 1.1)),
+        float(np.clip(pitch, -0.6, 0.6)),
+        rng.normal(0, 0.12),
+        distance,
+    )
+    return _framed(shot, distance, rng.uniform(0.5, 0.9), 0.5 + rng.normal(0, 0.05, 2), size)
+
+
+def _framed(shot: Shot, distance: float, share: float, center: DoubleArray, size: int) -> Shot:
+    """A shot whose picture shows the head with a share of its height, and where."""
     focal = share * size * distance / _HEAD_HEIGHT_CM
     middle = (float(center[0] * size), float(center[1] * size))
     return replace(shot, focal=focal, center=middle, size=(size, size))
+
+
+_PEOPLE: dict[Subjects, Callable[[Head, np.random.Generator], Person]] = {
+    "any": random_person,
+    "faces": shown_person,
+    "covered": covered_person,
+}
+# Share of the pictures from about the front.
+_IN_FRONT: dict[Subjects, float] = {"any": 0.0, "faces": 1.0, "covered": 0.5}
 
 
 def _finish(photo: Rendering, rng: np.random.Generator) -> Sample:

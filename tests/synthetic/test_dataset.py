@@ -159,7 +159,7 @@ def test_shards_are_whole_or_absent(head_file, studio, tmp_path, monkeypatch, mo
     monkeypatch.setattr(dataset, "_studio", lambda _: studio)
     blank = random_sample()
 
-    def samples(_studio, seed, n, _size):
+    def samples(_studio, seed, n, _size, _subjects):
         if moment == "render" and seed[2] == 1:
             raise KeyboardInterrupt
         return [blank] * n
@@ -180,6 +180,23 @@ def test_shards_are_whole_or_absent(head_file, studio, tmp_path, monkeypatch, mo
     path = dataset._write_shard(options, 0)
     assert list(tmp_path.iterdir()) == [path]
     np.testing.assert_array_equal(np.load(path), np.array([encode(blank)] * 6))
+
+
+def test_subjects_are_passed_on_and_checked(tmp_path, monkeypatch, studio):
+    asked = []
+
+    def samples(*arguments):
+        asked.append(arguments[-1])
+        return [random_sample()] * 3
+
+    monkeypatch.setattr(dataset, "random_samples", samples)
+    monkeypatch.setattr(dataset, "_studio", lambda _: studio)
+    options = DatasetOptions(tmp_path / "head.npz", tmp_path, people_per_shard=2)
+    dataset._write_shard(options, 0)
+    dataset._write_shard(replace(options, subjects="covered"), 1)
+    assert asked == ["any"] * 2 + ["covered"] * 2
+    with pytest.raises(ValueError, match="subjects must be one of any, faces, covered, got cats"):
+        DatasetOptions(tmp_path / "head.npz", tmp_path, subjects="cats")
 
 
 def test_a_bad_head_is_refused_before_anything_is_written(tmp_path):

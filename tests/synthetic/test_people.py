@@ -5,8 +5,15 @@ from mvs.synthetic.glasses import GlassesStyle, make_glasses
 from mvs.synthetic.lights import random_lights
 from mvs.synthetic.locks import COMBS
 from mvs.synthetic.look import LOOK, random_look
-from mvs.synthetic.people import random_expression, random_glasses, random_hair, random_person
-from mvs.synthetic.sample import random_shot
+from mvs.synthetic.people import (
+    covered_person,
+    random_expression,
+    random_glasses,
+    random_hair,
+    random_person,
+    shown_person,
+)
+from mvs.synthetic.sample import frontal_shot, random_shot
 from tests.synthetic.heads import EXPRESSIONS, EYES
 
 GLASSES = GlassesStyle(5.0, 4.0, 3.0, 0.2, 0.1, 3.4)
@@ -182,3 +189,41 @@ def test_more_draws_do_not_change_earlier_ones(studio, seed):
     random_person(studio.head, rng)
     again = random_person(studio.head, np.random.default_rng(seed))
     assert first.identity.tobytes() == again.identity.tobytes()
+
+
+def test_covered_people_wear_hoods_or_strands_before_the_face(studio):
+    rng = np.random.default_rng(0)
+    people = [covered_person(studio.head, rng) for _ in range(300)]
+    hooded = [person for person in people if person.hood is not None]
+    assert 0.4 < len(hooded) / 300 < 0.65
+    for person in hooded:
+        if person.hair is None:
+            assert person.hat is person.locks is person.bun is None
+            assert person.visor == 0
+    combed = [person.locks for person in people if person.hood is None and person.locks is not None]
+    assert len(combed) > 60
+    assert all(locks.fringe and locks.length >= 6 for locks in combed)
+    assert {locks.comb for locks in combed} == {"forward", "down"}
+
+
+def test_shown_people_have_few_hats_and_faces_of_their_own(studio):
+    rng = np.random.default_rng(0)
+    people = [shown_person(studio.head, rng) for _ in range(300)]
+    capped = sum(person.hat is not None or person.hood is not None for person in people)
+    assert 3 < capped < 45
+    spread = np.sqrt(np.mean([(person.identity**2).mean() for person in people]))
+    assert 0.95 < spread < 1.2
+    assert people[0].identity.dtype == np.float32
+
+
+def test_frontal_cameras_see_the_face():
+    size, head = 200, np.array([0.0, 2.0, 0.5])
+    for seed in range(300):
+        shot = frontal_shot(size, np.random.default_rng(seed))
+        local = shot.R @ head + shot.t
+        np.testing.assert_allclose(local[:2], 0, atol=1e-9)
+        assert 35 <= local[2] <= 200
+        assert 0.5 <= shot.focal * 24 / local[2] / size <= 0.9
+        away = -shot.R.T @ shot.t - head
+        assert away[2] > 0.3 * np.linalg.norm(away)
+        assert np.abs(np.array(shot.center) / size - 0.5).max() < 0.25

@@ -110,6 +110,20 @@ def test_some_pictures_show_nobody(studio, monkeypatch):
     assert 0.01 * n < len(calls) < 0.03 * n
 
 
+@pytest.mark.parametrize("subjects", ["faces", "covered"])
+def test_other_subjects_are_seen_from_the_front_more_often(studio, monkeypatch, subjects):
+    shots = []
+    monkeypatch.setattr(sample, "_nobody", lambda *_: pytest.fail("nobody is there"))
+    monkeypatch.setattr(sample, "render", lambda _, shot, *__: shots.append(shot))
+    monkeypatch.setattr(sample, "_finish", lambda *_: None)
+    monkeypatch.setattr(sample, "random_scenery", lambda *_: None)
+    for seed in range(10):
+        random_samples(studio, (1, seed), 40, SIZE, subjects)
+    behind = np.mean([(-shot.R.T @ shot.t)[2] < 0 for shot in shots])
+    assert len(shots) == 400
+    assert behind == 0 if subjects == "faces" else 0.03 < behind < 0.2
+
+
 def test_exposure_follows_the_subject():
     rng = np.random.default_rng(0)
     color = rng.uniform(0.05, 0.6, (20, 30, 3)).astype(np.float32)
