@@ -14,7 +14,7 @@ class Options:
     """Average compact networks that were trained from common weights.
 
     Attributes:
-        checkpoints: two or more, of one size.
+        checkpoints: two or more, of one size; one given twice counts twice.
         output: checkpoint to write.
         quiet: print nothing but errors.
     """

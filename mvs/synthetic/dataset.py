@@ -70,8 +70,8 @@ class DatasetOptions:
         people_per_shard: each is photographed three times.
         seed: of the whole set.
         workers: processes.
-        subjects: whom the pictures show: anyone, mostly; faces near and from about the front; or
-            faces in hoods and behind strands.
+        subjects: whom the pictures show: any, anyone from anywhere; faces, near and from about the
+            front; covered, in hoods and falling hair.
     """
 
     head: Path

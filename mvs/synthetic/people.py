@@ -79,7 +79,7 @@ def shown_person(head: Head, rng: np.random.Generator) -> Person:
 
 
 def covered_person(head: Head, rng: np.random.Generator) -> Person:
-    """Draw a person, in half of all draws in a hood; hair of the others falls before the face.
+    """Draw a person, in half of all draws in a hood; hair of the others falls forward or down.
 
     Args:
         head: the model whose modes are drawn.

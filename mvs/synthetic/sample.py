@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -55,22 +55,22 @@ def random_samples(
         n_views: how many pictures.
         size: side of a picture, pixels.
         subjects: whom they show: anyone from anywhere; ``faces`` from about the front, near; or
-            ``covered`` ones, by a hood or by strands, half of the pictures from about the front.
+            ``covered`` ones, in hoods and falling hair, half of the pictures from about the front.
 
     Returns:
         ``n_views`` samples.
     """
     rng = np.random.default_rng(seed)
-    scene = build_scene(studio, _PEOPLE[subjects](studio.head, rng), _HAIR_LEVELS)
+    draws = _DRAWS[subjects]
+    scene = build_scene(studio, draws.person(studio.head, rng), _HAIR_LEVELS)
     samples = []
-    in_front_share = _IN_FRONT[subjects]
     for _ in range(n_views):
-        if subjects == "any" and rng.random() < 0.02:
+        if _happens(draws.nobody, rng):
             samples.append(_nobody(size, rng))
             continue
         background = random_scenery((size, size), rng)
-        in_front = in_front_share > 0 and rng.random() < in_front_share
-        shot = frontal_shot(size, rng) if in_front else random_shot(size, rng)
+        draw_shot = frontal_shot if _happens(draws.frontal, rng) else random_shot
+        shot = draw_shot(size, rng)
         photo = render(scene, shot, background, 2, 2)
         samples.append(_finish(photo, rng))
     return samples
@@ -120,13 +120,24 @@ def _framed(shot: Shot, distance: float, share: float, center: DoubleArray, size
     return replace(shot, focal=focal, center=middle, size=(size, size))
 
 
-_PEOPLE: dict[Subjects, Callable[[Head, np.random.Generator], Person]] = {
-    "any": random_person,
-    "faces": shown_person,
-    "covered": covered_person,
+class _Draws(NamedTuple):
+    """How subjects are drawn: the person, and shares of the pictures."""
+
+    person: Callable[[Head, np.random.Generator], Person]
+    frontal: float
+    nobody: float
+
+
+_DRAWS: dict[Subjects, _Draws] = {
+    "any": _Draws(random_person, 0.0, 0.02),
+    "faces": _Draws(shown_person, 1.0, 0.0),
+    "covered": _Draws(covered_person, 0.5, 0.0),
 }
-# Share of the pictures from about the front.
-_IN_FRONT: dict[Subjects, float] = {"any": 0.0, "faces": 1.0, "covered": 0.5}
+
+
+def _happens(share: float, rng: np.random.Generator) -> bool:
+    """Draws by chance, and nothing where there is none: a set's stream has only its own draws."""
+    return share > 0 and rng.random() < share
 
 
 def _finish(photo: Rendering, rng: np.random.Generator) -> Sample:
