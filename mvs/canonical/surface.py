@@ -82,6 +82,18 @@ def blend(values: DoubleArray, faces: IntArray, found: IntArray, weights: Double
     return np.einsum("nk,nk...->n...", weights, values[faces[found]])
 
 
+def sample_faces(
+    vertices: DoubleArray, faces: IntArray, n: int, seed: int
+) -> tuple[npt.NDArray[np.int64], DoubleArray]:
+    """Faces and barycentric weights of ``n`` points spread evenly over a mesh."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    picked = rng.choice(len(faces), n, p=area / area.sum())
+    root, other = np.sqrt(rng.random(n)), rng.random(n)
+    return picked, np.column_stack([1 - root, root * (1 - other), root * other])
+
+
 def neighbor_means(faces: IntArray, n_vertices: int, with_own: bool = True) -> Any:
     """(V, V) sparse matrix that takes the mean over a vertex' neighbours, and its own value."""
     from scipy.sparse import coo_matrix, diags, identity

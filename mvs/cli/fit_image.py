@@ -8,12 +8,12 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mvs.cli.fit_source import ModelOptions
+from mvs.cli.fit_source import PictureOptions
 from mvs.headmodel.options import FitOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(PictureOptions):
     """Write OUTPUT/fit.json, meshes, and an overlay of a head fitted to a picture.
 
     The frame is the camera's (x right, y down, z forward) in metres; how large a head is no single
@@ -21,12 +21,10 @@ class Options(ModelOptions):
 
     Attributes:
         image: picture of one head, turned as its EXIF says.
-        focal_px: focal length in pixels; without, that of the EXIF, or else it is solved for.
         fit: weights.
     """
 
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
-    focal_px: float | None = None
     fit: FitOptions = field(default_factory=FitOptions)
 
 
@@ -40,17 +38,22 @@ def run(options: Options) -> None:
     from mvs.headmodel.start import simple_camera
     from mvs.record import prepare_output
 
-    if options.focal_px is not None and not options.focal_px > 0:
-        raise ValueError(f"--focal-px must be positive, got {options.focal_px}")
+    options.check_focal()
     image = read_upright(options.image)
     model = options.load_model()
     prepare_output(options.output)
     focal = options.focal_px or exif_focal(options.image)
     height, width = image.shape[:2]
     camera = None if focal is None else simple_camera(width, height, focal)
-    embedder = options.load_embedder()
-    name = options.image.name
-    fit = fit_image(image, embedder, model, options.fit, camera=camera, name=name)
+    fit = fit_image(
+        image,
+        options.load_embedder(),
+        model,
+        options.fit,
+        camera=camera,
+        regressor=options.load_regressor(options.fit.reading),
+        name=options.image.name,
+    )
     write_fit(fit, options.output, options.output_options(), lambda _frame, _view: image)
     if not options.quiet:
         warn(list(fit.warnings))

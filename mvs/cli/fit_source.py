@@ -12,6 +12,7 @@ from mvs.stages.model import Axis, Unit
 if TYPE_CHECKING:
     from mvs.headmodel.output import OutputOptions
     from mvs.headmodel.types import HeadModel
+    from mvs.network.regressor import Regressor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +48,37 @@ class ModelOptions(NetworkOptions):
         from mvs.headmodel.output import OutputOptions
 
         return OutputOptions(self.up, self.unit, rate, meshes, self.overlay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(ModelOptions):
+    """A head model for pictures of one camera.
+
+    Attributes:
+        focal_px: focal length in pixels; without, that of a picture's EXIF, or else it is solved
+            for.
+        regressor: weights of the shape regressor, see ``mvs headmodel train``; the shipped ones if
+            none are given.
+    """
+
+    focal_px: float | None = None
+    regressor: Path | None = None
+
+    def check_focal(self) -> None:
+        """Refuse a focal length that is none.
+
+        Raises:
+            ValueError: saying so.
+        """
+        if self.focal_px is not None and not self.focal_px > 0:
+            raise ValueError(f"--focal-px must be positive, got {self.focal_px}")
+
+    def load_regressor(self, weight: float) -> Regressor | None:
+        """The shape regressor; None where it counts for nothing.
+
+        Raises:
+            CheckpointError: if the weights cannot be used.
+        """
+        from mvs.network.regressor import load_regressor
+
+        return load_regressor(self.regressor) if weight > 0 else None

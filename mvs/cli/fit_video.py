@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mvs.cli.fit_source import ModelOptions
+from mvs.cli.fit_source import PictureOptions
 from mvs.headmodel.fit_video import VideoOptions
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _USUAL_RATE = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(PictureOptions):
     """Write OUTPUT/fit.json, meshes, expressions.csv and overlays of a head fitted to a video.
 
     One identity for all frames, an expression and a pose for each. The frame is the camera's, in
@@ -27,7 +28,6 @@ class Options(ModelOptions):
 
     Attributes:
         video: video, or folder of numbered frames.
-        focal_px: focal length in pixels; without, it is solved for.
         every: 1 for all frames, 2 for every second, ...
         fps: frames a second of the overlay, the animation and the curves; without, those of the
             video, 25 of a folder, divided by ``every``.
@@ -36,7 +36,6 @@ class Options(ModelOptions):
     """
 
     video: Annotated[Positional[Path], arg(metavar="VIDEO")]
-    focal_px: float | None = None
     every: int = 1
     fps: float | None = None
     meshes: bool = False
@@ -52,8 +51,9 @@ def run(options: Options) -> None:
     from mvs.record import prepare_output
     from mvs.tracks.pictures import estimate_length, find_rate, read_pictures
 
-    if options.every < 1 or (options.focal_px is not None and not options.focal_px > 0):
-        raise ValueError("--every must be at least 1 and --focal-px more than 0")
+    options.check_focal()
+    if options.every < 1:
+        raise ValueError(f"--every must be at least 1, got {options.every}")
     if options.fps is not None and not options.fps > 0:
         raise ValueError(f"--fps must be positive, got {options.fps}")
     rate = options.fps or (find_rate(options.video) or _USUAL_RATE) / options.every
@@ -62,25 +62,35 @@ def run(options: Options) -> None:
     model = options.load_model()
     prepare_output(options.output)
     embedder = options.load_embedder()
+    regressor = options.load_regressor(options.fit.fit.reading)
     frames = read_pictures(options.video, options.every)
     camera = None
     if options.focal_px is not None:
         height, width = next(read_pictures(options.video)).image.shape[:2]
         camera = simple_camera(width, height, options.focal_px)
     with progress_bars(options.quiet) as progress:
+        count = counter(progress, "embed", total)
         fit = fit_video(
-            frames,
+            _counted(frames, count),
             embedder,
             model,
             options.fit,
             camera=camera,
+            regressor=regressor,
             threads=options.threads,
-            progress=counter(progress, "embed", total),
         )
     again = _InOrder(options.video, options.every)
     write_fit(fit, options.output, how, pictures=again.picture)
     if not options.quiet:
         warn(list(fit.warnings))
+
+
+def _counted(
+    frames: Iterable[tuple[str, ByteArray]], count: Callable[[], None]
+) -> Iterator[tuple[str, ByteArray]]:
+    for frame in frames:
+        yield frame
+        count()
 
 
 class _InOrder:

@@ -89,6 +89,9 @@ COMMANDS = {
     ),
     "headmodel show": Command("mvs.cli.headmodel_show", "say what a morphable head model has"),
     "headmodel pack": Command("mvs.cli.headmodel_pack", "write a morphable head model as one file"),
+    "headmodel train": Command(
+        "mvs.cli.headmodel_train", "train the shape regressor on rendered portraits"
+    ),
     "evaluate reconstruction": Command(
         "mvs.cli.evaluate_reconstruction", "compare a result with a capture's ground truth"
     ),
@@ -121,6 +124,9 @@ COMMANDS = {
     ),
     "synthesize training": Command(
         "mvs.cli.synthesize_training", "render training pictures of random heads"
+    ),
+    "synthesize portraits": Command(
+        "mvs.cli.synthesize_portraits", "render portraits of random people for headmodel train"
     ),
     "tracks": Command("mvs.cli.tracks", "point tracks of a video or a capture, as training pairs"),
     "train": Command("mvs.cli.train", "train the compact network on rendered pictures"),

@@ -23,12 +23,12 @@ import numpy as np
 
 from calib.capture import CaptureError
 from calib.scale import UNIT_MM, Similarity, umeyama
+from mvs.canonical.face_regions import FACE, FACE_REGIONS, face_region_of
 from mvs.canonical.layouts import load_layout
 from mvs.canonical.scan import mesh_normals
-from mvs.canonical.surface import Surface, blend
+from mvs.canonical.surface import Surface, blend, sample_faces
 from mvs.evaluation.align_heads import SEVEN, Head, by_closest_places, by_landmarks
-from mvs.evaluation.face_regions import FACE, FACE_REGIONS, face_region_of
-from mvs.evaluation.truth import PART_NAMES, sample_faces
+from mvs.evaluation.truth import PART_NAMES
 from mvs.stages.ply import Column, read_properties, read_unit
 from mvs.types import BoolArray, ByteArray, DoubleArray, IntArray
 

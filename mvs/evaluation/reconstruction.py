@@ -18,7 +18,8 @@ import numpy as np
 
 from calib.capture import Capture, CaptureError
 from calib.scale import UNIT_MM
-from mvs.evaluation.truth import PART_NAMES, Truth, mesh_scene, sample_faces, tensor
+from mvs.canonical.surface import sample_faces
+from mvs.evaluation.truth import PART_NAMES, Truth, mesh_scene, tensor
 from mvs.stages.ply import read_properties
 from mvs.types import BoolArray, DoubleArray, FloatArray
 

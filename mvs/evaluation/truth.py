@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.capture import Capture, CaptureError, View
+from mvs.canonical.surface import sample_faces
 from mvs.stages.ply import read_properties
 from mvs.types import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -161,18 +162,6 @@ def _inside(
     inside = (depth > 0) & ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1)
     column, row = np.where(inside[:, None], pixels, 0).astype(np.int64).T
     return np.asarray(inside), row, column
-
-
-def sample_faces(
-    vertices: DoubleArray, faces: IntArray, n: int, seed: int
-) -> tuple[npt.NDArray[np.int64], DoubleArray]:
-    """Faces and barycentric weights of ``n`` points spread evenly over a mesh."""
-    rng = np.random.default_rng(seed)
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    picked = rng.choice(len(faces), n, p=area / area.sum())
-    root, other = np.sqrt(rng.random(n)), rng.random(n)
-    return picked, np.column_stack([1 - root, root * (1 - other), root * other])
 
 
 def _read(path: Path) -> tuple[DoubleArray, IntArray, FloatArray, IntArray]:

@@ -179,6 +179,8 @@ class Energy:
             terms.append(self._points(sight, state, derive))
             if sight.tilted is not None:
                 terms.append(self._normals(sight, state, derive))
+            if sight.seen.reading is not None:
+                terms.append(Rows(*sight.seen.reading.errors(state, derive)))
         if self.pairs is not None:
             terms.append(self._planes(self.pairs, state, derive))
         for other in self.beside:

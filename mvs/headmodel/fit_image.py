@@ -10,10 +10,12 @@ from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.observe import Observation, Observer
 from mvs.headmodel.options import FitOptions
 from mvs.headmodel.outline import Outline, find_outline
+from mvs.headmodel.reading import Reader
 from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
 from mvs.headmodel.state import State
 from mvs.headmodel.types import Fit, HeadModel
+from mvs.network.regressor import Regressor
 from mvs.types import ByteArray, CubeMap, Embedder
 
 # Focal length of a picture of which nobody knows it, in longer sides: a field of 37 degrees.
@@ -28,6 +30,7 @@ def fit_image(
     options: FitOptions | None = None,
     *,
     camera: Camera | None = None,
+    regressor: Regressor | None = None,
     name: str = "image",
 ) -> Fit:
     """Fit a head to one picture.
@@ -39,6 +42,8 @@ def fit_image(
         options: see ``FitOptions``.
         camera: pinhole, of the picture, where it is known; without, the focal length is solved for
             and the principal point is the picture's middle.
+        regressor: reads off the picture who is shown and what the face does, beside the cube map;
+            see ``load_regressor``.
         name: of the picture.
 
     Returns:
@@ -57,7 +62,12 @@ def fit_image(
     cube_map = embedder.embed(image, square, name)
     height, width = image.shape[:2]
     taken = camera or simple_camera(width, height, USUAL_FOCAL * max(width, height))
-    return fit_map(cube_map, taken, model, options, knows_focal=camera is not None, name=name)
+    options = options or FitOptions()
+    observer = Observer(model, options.observe)
+    seen = observer.observe(cube_map, taken)
+    if regressor is not None:
+        seen = Reader(model, regressor, options).read(image, seen)
+    return _fit_seen(observer, seen, cube_map, options, camera is not None, name)
 
 
 def fit_map(
@@ -86,6 +96,19 @@ def fit_map(
     options = options or FitOptions()
     observer = Observer(model, options.observe)
     seen = observer.observe(cube_map, camera)
+    return _fit_seen(observer, seen, cube_map, options, knows_focal, name)
+
+
+def _fit_seen(
+    observer: Observer,
+    seen: Observation,
+    cube_map: CubeMap,
+    options: FitOptions,
+    knows_focal: bool,
+    name: str,
+) -> Fit:
+    """Fit a head to what one picture shows."""
+    model, camera = seen.places.model, seen.camera
     state = start_state(model, place_in_view(seen, model.unit_m))
     views: list[Observation | Outline] = [seen]
     if options.landmarks > 0:

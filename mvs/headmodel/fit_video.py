@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
@@ -18,6 +18,7 @@ from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.fit_image import USUAL_FOCAL, check_size, zoomed
 from mvs.headmodel.observe import Observation, ObserveOptions, Observer
 from mvs.headmodel.options import FitOptions
+from mvs.headmodel.reading import Reader
 from mvs.headmodel.solve import SolveOptions, minimise
 from mvs.headmodel.stages import SHAPE, vertex_confidence
 from mvs.headmodel.start import place_in_view, shows_head, simple_camera
@@ -25,6 +26,7 @@ from mvs.headmodel.state import State, columns, rotation_of, vector_of
 from mvs.headmodel.terms import change
 from mvs.headmodel.types import Fit, HeadModel
 from mvs.network.crop import empty_cube_map
+from mvs.network.regressor import Regressor
 from mvs.types import ByteArray, CubeMap, Embedder, FloatArray, Square
 
 _LARGER = "give a video with a face in it, large and sharp"
@@ -77,8 +79,8 @@ def fit_video(
     options: VideoOptions | None = None,
     *,
     camera: Camera | None = None,
+    regressor: Regressor | None = None,
     threads: int = 1,
-    progress: Callable[[], None] | None = None,
 ) -> Fit:
     """Fit a head to a video.
 
@@ -88,8 +90,8 @@ def fit_video(
         model: what is fitted.
         options: see ``VideoOptions``.
         camera: pinhole, of all frames; without, one focal length is solved for.
+        regressor: reads off every frame who is shown and what the face does, see ``fit_image``.
         threads: frames embedded at a time; does not change the result.
-        progress: called once per frame.
 
     Raises:
         ReconstructionError: if no frame shows a head.
@@ -97,6 +99,7 @@ def fit_video(
     """
     options, taken = options or VideoOptions(), camera
     observer = Observer(model, options.fit.observe)
+    reader = None if regressor is None else Reader(model, regressor, options.fit)
     names: list[str] = []
     seen: list[Observation] = []
     for name, image, cube_map in embed_video(frames, embedder, threads):
@@ -105,9 +108,8 @@ def fit_video(
         check_size(taken, image, name)
         names.append(name)
         # Maps are not kept: a video is long.
-        seen.append(observer.observe(cube_map, taken))
-        if progress is not None:
-            progress()
+        view = observer.observe(cube_map, taken)
+        seen.append(view if reader is None else reader.read(image, view))
     if taken is None:
         raise ReconstructionError("the video has no frames", _LARGER)
     fit = _fit_seen(seen, taken, model, options, camera is not None)

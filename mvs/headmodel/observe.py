@@ -16,7 +16,9 @@ from mvs.canonical.landmarks import find_landmarks, landmark_positions
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.surface import Surface
+from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.places import Places
+from mvs.headmodel.reading_term import FaceReading
 from mvs.headmodel.types import HeadModel
 from mvs.stages.views import cube_per_pixel
 from mvs.types import BoolArray, CubeMap, DoubleArray, FloatArray
@@ -69,6 +71,7 @@ class Observation:
         weight: (N,) how many independent observations each is worth.
         confidence: (N,) the map's.
         normals: (N, 3) float32 in the head's frame, None where the embedder has none.
+        reading: what the shape regressor says of the picture, None where it was not asked.
     """
 
     camera: Camera
@@ -79,6 +82,7 @@ class Observation:
     weight: DoubleArray
     confidence: DoubleArray
     normals: FloatArray | None
+    reading: FaceReading | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -94,6 +98,7 @@ class Observation:
             self.weight[chosen],
             self.confidence[chosen],
             None if self.normals is None else self.normals[chosen],
+            self.reading,
         )
 
 
@@ -167,18 +172,6 @@ class Observer:
         if not len(coords):
             return np.zeros(0, np.int32), np.zeros((0, 3)), np.zeros((0, 3))
         return self._surface.closest(coords)
-
-
-def outer_faces(model: HeadModel) -> np.ndarray:
-    """Faces that pictures see: not those of the mouth's inside."""
-    topology = model.topology
-    hidden = [i for i, name in enumerate(topology.part_names) if _is_inside(name)]
-    inside = np.isin(topology.parts, hidden)
-    return topology.faces[~inside[topology.faces].any(axis=1)]
-
-
-def _is_inside(name: str) -> bool:
-    return any(word in name for word in ("mouth", "teeth", "gum", "tongue", "socket"))
 
 
 @dataclass(frozen=True, eq=False)

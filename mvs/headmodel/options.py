@@ -22,6 +22,7 @@ class FitOptions:
             captures, beside the pixels around it; 0 leaves them out.
         outline: independent observations that a stretch of the head's outline is worth, as long as
             ``observe.reach``, in a single picture, such as 0.3; 0 leaves it out.
+        reading: weight of what the shape regressor says, in pictures and videos; 0 leaves it out.
         identity_sd: standard deviation of the identity coefficients.
         expression_sd: of expressions that are bounded; free ones have 1.
         joint_sd: of the joints, radians.
@@ -38,6 +39,7 @@ class FitOptions:
     normal_sigma: float = 0.3
     landmarks: float = 0.3
     outline: float = 0.0
+    reading: float = 1.0
     identity_sd: float = 1.0
     expression_sd: float = 0.3
     joint_sd: float = 0.2
@@ -53,7 +55,7 @@ class FitOptions:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if not (self.joint_sd > 0 and self.fov_sd > 0):
             raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
-        if not (self.normals >= 0 and self.landmarks >= 0 and self.outline >= 0):
-            raise ValueError("normals, landmarks and outline must not be negative")
+        if min(self.normals, self.landmarks, self.outline, self.reading) < 0:
+            raise ValueError("normals, landmarks, outline and reading must not be negative")
         if self.stages < 1:
             raise ValueError(f"stages must be at least 1, got {self.stages}")

@@ -17,7 +17,8 @@ from calib.camera import Camera
 from mvs.canonical.parts import region_of
 from mvs.canonical.regions import REGIONS
 from mvs.canonical.scan import mesh_normals
-from mvs.headmodel.observe import MOVING, Observation, ObserveOptions, outer_faces
+from mvs.headmodel.model_faces import outer_faces
+from mvs.headmodel.observe import MOVING, Observation, ObserveOptions
 from mvs.headmodel.places import Places
 from mvs.headmodel.state import State
 from mvs.headmodel.types import HeadModel

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numba
 import numpy as np
 
-from calib.files import replacing
 from mvs.canonical.regions import REGIONS
-from mvs.synthetic.head import load_head
 from mvs.synthetic.patterns import normalise
 from mvs.synthetic.sample import SUBJECTS, Sample, Subjects, random_samples
-from mvs.synthetic.scene import Studio
+from mvs.synthetic.shards import ShardKind, ShardOptions, load_studio, save_shard, tiled
 from mvs.types import BoolArray, ByteArray, FloatArray
 
 PICTURE_SIZE = 256
@@ -60,32 +54,18 @@ RECORD = np.dtype(
 
 
 @dataclass(frozen=True)
-class DatasetOptions:
-    """What to render.
+class DatasetOptions(ShardOptions):
+    """What to render, three pictures of each person.
 
     Attributes:
-        head: packed ICT-FaceKit file.
-        output: folder of the shards.
-        n_shards: how many shards.
-        people_per_shard: each is photographed three times.
-        seed: of the whole set.
-        workers: processes.
         subjects: whom the pictures show: any, anyone from anywhere; faces, near and from about the
             front; covered, in hoods and falling hair.
     """
 
-    head: Path
-    output: Path
-    n_shards: int = 40
-    people_per_shard: int = 256
-    seed: int = 1
-    workers: int = 1
     subjects: Subjects = "any"
 
     def __post_init__(self) -> None:
-        for name, least in (("n_shards", 1), ("people_per_shard", 1), ("seed", 0), ("workers", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        super().__post_init__()
         if self.subjects not in SUBJECTS:
             raise ValueError(f"subjects must be one of {', '.join(SUBJECTS)}, got {self.subjects}")
 
@@ -93,29 +73,6 @@ class DatasetOptions:
 def shard_path(folder: Path, number: int) -> Path:
     """Where shard ``number`` lies."""
     return folder / f"shard_{number:05d}.npy"
-
-
-def write_dataset(options: DatasetOptions) -> Iterator[Path]:
-    """Render the shards that are not there yet.
-
-    Args:
-        options: what to render.
-
-    Yields:
-        The path of each shard as it is finished.
-
-    Raises:
-        ValueError: if the head model cannot be read.
-    """
-    load_head(options.head)
-    options.output.mkdir(parents=True, exist_ok=True)
-    missing = [
-        number
-        for number in range(options.n_shards)
-        if not shard_path(options.output, number).exists()
-    ]
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        yield from pool.map(_write_shard, [options] * len(missing), missing)
 
 
 def encode(sample: Sample) -> np.ndarray:
@@ -150,28 +107,21 @@ def contact_sheet(records: np.ndarray, columns: int) -> ByteArray:
         normals = (record["normals"].astype(np.int16) + 127).astype(np.uint8)
         normals *= record["mask"][..., None]
         tiles += [record["image"][::2, ::2], coords, normals, _REGION_COLORS[record["region"]]]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    return np.vstack(rows)
-
-
-@cache
-def _studio(path: Path) -> Studio:
-    return Studio(load_head(path))
+    return tiled(tiles, columns)
 
 
 def _write_shard(options: DatasetOptions, number: int) -> Path:
-    studio = _studio(options.head)
+    studio = load_studio(options.head)
     records = np.zeros(options.people_per_shard * VIEWS_PER_PERSON, RECORD)
     for person in range(options.people_per_shard):
         seed = (options.seed, number, person)
         samples = random_samples(studio, seed, VIEWS_PER_PERSON, PICTURE_SIZE, options.subjects)
         for view, sample in enumerate(samples):
             records[person * VIEWS_PER_PERSON + view] = encode(sample)
-    path = shard_path(options.output, number)
-    with replacing(path) as file:
-        np.save(file, records)
-    return path
+    return save_shard(shard_path(options.output, number), records)
+
+
+SHARDS = ShardKind(shard_path, _write_shard)
 
 
 @numba.njit(cache=True)

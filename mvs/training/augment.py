@@ -38,7 +38,7 @@ def augment(record: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         _crop_anew(out, random_crop(rng), int(rng.integers(0, 256)))
     if rng.random() < _HIDDEN:
         _hide(out, rng)
-    out["image"] = _photograph_anew(out["image"], rng)
+    out["image"] = photograph_anew(out["image"], rng)
     return out
 
 
@@ -94,8 +94,8 @@ def _hide(record: np.ndarray, rng: np.random.Generator) -> None:
         record[name][cover > 0] = 0
 
 
-def _photograph_anew(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another white balance, tone, sharpness, noise and compression."""
+def photograph_anew(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A square picture with another white balance, tone, sharpness, noise and compression."""
     tone = (image / np.float32(255)) ** np.float32(np.exp(rng.normal(0, 0.12)))
     tone = tone * np.exp(rng.normal(0, 0.1) + rng.normal(0, 0.05, 3)).astype(np.float32)
     if rng.random() < _GREY:
@@ -103,9 +103,9 @@ def _photograph_anew(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < _BLURRED:
         tone = np.asarray(cv2.GaussianBlur(tone, (0, 0), rng.uniform(0.4, 1.5)))
     if rng.random() < _COARSE:
-        size = int(PICTURE_SIZE * rng.uniform(0.3, 0.8))
+        size = int(len(image) * rng.uniform(0.3, 0.8))
         small = cv2.resize(tone, (size, size), interpolation=cv2.INTER_AREA)
-        tone = np.asarray(cv2.resize(small, (PICTURE_SIZE, PICTURE_SIZE)))
+        tone = np.asarray(cv2.resize(small, image.shape[1::-1]))
     if rng.random() < _NOISY:
         tone = tone + rng.uniform(0, 0.03) * rng.standard_normal(tone.shape, np.float32)
     picture = np.clip(tone * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from calib.files import note_file, replacing
-from mvs.network.checkpoint import CheckpointError, load_checkpoint, load_strict, save_checkpoint
+from calib.files import note_file
+from mvs.network.checkpoint import load_checkpoint, load_strict
 from mvs.network.compact import KIND, CompactConfig, CompactNetwork
 from mvs.synthetic.dataset import shard_path
 from mvs.training.data import Batch, ShardStream, StreamOptions
@@ -27,6 +26,7 @@ from mvs.training.optimiser import Optimiser
 from mvs.training.options import TrainOptions
 from mvs.training.pairs import PairBatch, PairStream
 from mvs.training.precision import autocast
+from mvs.training.state import average_into, load_state, save_half, save_state
 from mvs.training.validate import sample_pictures, validate
 
 # The running mean takes in the weights of every so many steps.
@@ -73,7 +73,9 @@ class Trainer:
             self.network, schedule.learning_rate, options.decay, self.objective
         )
         self.step = 0
-        self._resume()
+        path = options.output / _STATE
+        if path.exists():
+            self.step = load_state(path, self._modules(), self.optimiser)
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end.
@@ -122,7 +124,8 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         if self.step % _AVERAGE_EVERY == 0:
-            self._average()
+            decay = min(self.options.average, (self.step + 1) / (self.step + 10))
+            average_into(self.mean, self.network, decay**_AVERAGE_EVERY)
         return {name: value.detach().cpu() for name, value in terms.items()}
 
     def _renders(self, batch: Batch) -> dict[str, Tensor]:
@@ -148,15 +151,6 @@ class Trainer:
     def _forward(self, pictures: Tensor) -> Tensor:
         with autocast(self.options.device):
             return torch.as_tensor(self.network(pictures.float()))
-
-    def _average(self) -> None:
-        decay = min(self.options.average, (self.step + 1) / (self.step + 10)) ** _AVERAGE_EVERY
-        own = self.network.state_dict()
-        for name, value in self.mean.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
 
     def _report(self, terms: dict[str, float], seconds: float) -> dict[str, float]:
         schedule = self.options.schedule
@@ -189,35 +183,9 @@ class Trainer:
         return modules | ({} if self.objective is None else {"objective.": self.objective})
 
     def _save(self) -> None:
-        save_weights(self.options.output / _NEWEST, self.mean)
-        tensors = {f"optimiser.{k}": v for k, v in self.optimiser.state().items()}
-        for prefix, module in self._modules().items():
-            tensors |= {f"{prefix}{k}": v for k, v in module.state_dict().items()}
-        tensors["step"] = torch.tensor(self.step)
-        _save_tensors(self.options.output / _STATE, tensors)
-
-    def _resume(self) -> None:
-        path = self.options.output / _STATE
-        if not path.exists():
-            return
-        try:
-            self._restore(safetensors.torch.load_file(path))
-        except (OSError, safetensors.SafetensorError, RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                path,
-                f"not a state that this run can go on from ({str(error).splitlines()[0]})",
-                "give the options it was made with, or another --output",
-            ) from None
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        self.step = int(tensors["step"])
-
-        def named(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        for prefix, module in self._modules().items():
-            module.load_state_dict(named(prefix))
-        self.optimiser.load(named("optimiser."))
+        output = self.options.output
+        save_weights(output / _NEWEST, self.mean)
+        save_state(output / _STATE, self._modules(), self.optimiser, self.step)
 
 
 class _Means:
@@ -263,14 +231,4 @@ def _board(options: TrainOptions, step: int) -> Any:
 
 def save_weights(path: Path, network: CompactNetwork) -> None:
     """Write a network as it is shipped: matrices in half precision."""
-    small = copy.deepcopy(network)
-    for parameter in small.parameters():
-        if parameter.ndim > 1:
-            parameter.data = parameter.data.half()
-    save_checkpoint(path, small, KIND, network.config)
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    data = safetensors.torch.save({k: v.detach().contiguous() for k, v in tensors.items()})
-    with replacing(path) as file:
-        file.write(data)
+    save_half(path, network, KIND, network.config)

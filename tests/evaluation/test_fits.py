@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from calib.capture import CaptureError
+from mvs.canonical.face_regions import FACE, FACE_REGIONS, face_region_of
 from mvs.canonical.layouts import load_layout
 from mvs.canonical.template import load_template
 from mvs.cli import main
-from mvs.evaluation.face_regions import FACE, FACE_REGIONS, face_region_of
 from mvs.evaluation.fits import FitEvaluationOptions, evaluate_fit, evaluate_fits
 from mvs.stages.ply import write_ply
 from mvs.types import PointCloud

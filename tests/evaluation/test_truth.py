@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from calib.capture import CaptureError
-from mvs.evaluation.truth import Truth, mesh_scene, sample_faces, tensor
+from mvs.canonical.surface import sample_faces
+from mvs.evaluation.truth import Truth, mesh_scene, tensor
 from tests.evaluation.captures import (
     CUBE_PER_METRE,
     RADIUS,

@@ -8,6 +8,7 @@ from mvs.synthetic.dataset import (
     LABEL_SIZE,
     PICTURE_SIZE,
     RECORD,
+    SHARDS,
     VIEWS_PER_PERSON,
     DatasetOptions,
     contact_sheet,
@@ -15,11 +16,11 @@ from mvs.synthetic.dataset import (
     decode_normals,
     encode,
     shard_path,
-    write_dataset,
 )
 from mvs.synthetic.render import render
 from mvs.synthetic.sample import Sample, random_samples
 from mvs.synthetic.scene import build_scene
+from mvs.synthetic.shards import write_shards
 from mvs.training.data import to_batch
 from tests.synthetic.test_render import gray, person_of, shot_of
 
@@ -133,7 +134,7 @@ def test_batches_hold_the_records():
 
 def test_shards_continue_where_they_stopped(head_file, studio, tmp_path):
     options = DatasetOptions(head_file, tmp_path / "set", 2, 1, seed=3)
-    written = list(write_dataset(options))
+    written = list(write_shards(options, SHARDS))
     assert written == [shard_path(options.output, 0), shard_path(options.output, 1)]
     assert sorted(options.output.iterdir()) == written
     before = [path.read_bytes() for path in written]
@@ -146,17 +147,17 @@ def test_shards_continue_where_they_stopped(head_file, studio, tmp_path):
     # What is there is not touched, what is missing comes back as it was.
     stamp = written[0].stat().st_mtime_ns
     written[1].unlink()
-    assert list(write_dataset(options)) == written[1:]
+    assert list(write_shards(options, SHARDS)) == written[1:]
     assert written[0].stat().st_mtime_ns == stamp
     assert [path.read_bytes() for path in written] == before
     assert sorted(options.output.iterdir()) == written
-    assert list(write_dataset(options)) == []
+    assert list(write_shards(options, SHARDS)) == []
 
 
 @pytest.mark.parametrize("moment", ["render", "write"])
 def test_shards_are_whole_or_absent(head_file, studio, tmp_path, monkeypatch, moment):
     options = DatasetOptions(head_file, tmp_path, 1, 2)
-    monkeypatch.setattr(dataset, "_studio", lambda _: studio)
+    monkeypatch.setattr(dataset, "load_studio", lambda _: studio)
     blank = random_sample()
 
     def samples(_studio, seed, n, _size, _subjects):
@@ -176,7 +177,7 @@ def test_shards_are_whole_or_absent(head_file, studio, tmp_path, monkeypatch, mo
     assert not shard_path(tmp_path, 0).exists()
     monkeypatch.undo()
     monkeypatch.setattr(dataset, "random_samples", lambda *_: [blank] * 3)
-    monkeypatch.setattr(dataset, "_studio", lambda _: studio)
+    monkeypatch.setattr(dataset, "load_studio", lambda _: studio)
     path = dataset._write_shard(options, 0)
     assert list(tmp_path.iterdir()) == [path]
     np.testing.assert_array_equal(np.load(path), np.array([encode(blank)] * 6))
@@ -190,7 +191,7 @@ def test_subjects_are_passed_on_and_checked(tmp_path, monkeypatch, studio):
         return [random_sample()] * 3
 
     monkeypatch.setattr(dataset, "random_samples", samples)
-    monkeypatch.setattr(dataset, "_studio", lambda _: studio)
+    monkeypatch.setattr(dataset, "load_studio", lambda _: studio)
     options = DatasetOptions(tmp_path / "head.npz", tmp_path, people_per_shard=2)
     dataset._write_shard(options, 0)
     dataset._write_shard(replace(options, subjects="covered"), 1)
@@ -202,7 +203,7 @@ def test_subjects_are_passed_on_and_checked(tmp_path, monkeypatch, studio):
 def test_a_bad_head_is_refused_before_anything_is_written(tmp_path):
     options = DatasetOptions(tmp_path / "absent.npz", tmp_path / "set")
     with pytest.raises(ValueError, match="not a packed ICT-FaceKit head"):
-        list(write_dataset(options))
+        list(write_shards(options, SHARDS))
     assert not (tmp_path / "set").exists()
 
 

@@ -31,7 +31,7 @@ def record():
 def only_cropped(monkeypatch):
     monkeypatch.setattr(augmentation, "_CROPPED", 1.0)
     monkeypatch.setattr(augmentation, "_HIDDEN", 0.0)
-    monkeypatch.setattr(augmentation, "_photograph_anew", lambda image, _: image)
+    monkeypatch.setattr(augmentation, "photograph_anew", lambda image, _: image)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -80,7 +80,7 @@ def test_crops_are_turned_zoomed_and_shifted_and_not_stretched():
 def test_what_is_hidden_is_no_head(record, monkeypatch):
     monkeypatch.setattr(augmentation, "_CROPPED", 0.0)
     monkeypatch.setattr(augmentation, "_HIDDEN", 1.0)
-    monkeypatch.setattr(augmentation, "_photograph_anew", lambda image, _: image)
+    monkeypatch.setattr(augmentation, "photograph_anew", lambda image, _: image)
     hidden = 0
     for seed in range(10):
         found = augment(record, np.random.default_rng(seed))

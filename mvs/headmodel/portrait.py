@@ -1,0 +1,80 @@
+"""Portraits: what a camera turned to a face would have seen, upright and of one size.
+
+The mean head is laid over the head that is seen; its face is in the portrait's middle, its up is
+up, and its size, not the seen head's, is the same in all portraits.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from calib.camera import Camera
+from calib.scale import Similarity
+from mvs.canonical.cube import CUBE_SCALE_PER_CM, cube_from_cm
+from mvs.headmodel.start import cube_from_model
+from mvs.headmodel.types import HeadModel
+from mvs.types import ByteArray, DoubleArray
+
+# The middle of a portrait, in cm of the neutral head around which the cube was laid.
+FACE_CENTER_CM = (0.0, 0.5, 8.0)
+# Pixels of a portrait per cm at that depth.
+PIXELS_PER_CM = 8.75
+
+
+def portrait(
+    image: ByteArray, camera: Camera, model: HeadModel, place: Similarity, size: int
+) -> ByteArray:
+    """The portrait of a head in a picture.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        camera: pinhole, of the picture.
+        model: head model.
+        place: ``world_from_model`` of its mean head, laid over the head that is seen.
+        size: side of the portrait, pixels.
+
+    Returns:
+        (size, size, 3) uint8; beyond the picture its border is repeated.
+    """
+    cube = cube_from_model(model)
+    middle = cube.inverse().points(
+        cube_from_cm(np.array([FACE_CENTER_CM], np.float32)).astype(np.float64)
+    )
+    seen = camera.rotation @ place.points(middle)[0] + camera.translation
+    up = camera.rotation @ place.rotation @ cube.rotation.T[:, 1]
+    turned = _towards(seen, up)
+    unit = place.scale / cube.scale * CUBE_SCALE_PER_CM
+    focal = PIXELS_PER_CM / unit * float(np.linalg.norm(seen))
+    return _seen_by(image, camera.K, turned, focal, size)
+
+
+def _towards(point: DoubleArray, up: DoubleArray) -> DoubleArray:
+    """Rotation of a camera that looks at a point, from the camera it is given in."""
+    ahead = point / np.linalg.norm(point)
+    right = np.cross(up, -ahead)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(ahead, right), ahead])
+
+
+def _seen_by(
+    image: ByteArray, K: DoubleArray, turned: DoubleArray, focal: float, size: int
+) -> ByteArray:
+    """A picture as a camera in the same place sees it, turned and with another focal length.
+
+    Where the picture is finer it is averaged over the new pixels.
+    """
+    finer = max(1, round(float(K[0, 0]) / focal))
+    n = size * finer
+    own = np.array([[focal * finer, 0, n / 2], [0, focal * finer, n / 2], [0, 0, 1.0]])
+    # OpenCV counts from the first pixel's centre.
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+    old_from_new = np.linalg.inv(half) @ K @ turned.T @ np.linalg.inv(own) @ half
+    fine = cv2.warpPerspective(
+        image,
+        old_from_new,
+        (n, n),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA), np.uint8)

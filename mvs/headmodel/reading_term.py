@@ -1,0 +1,101 @@
+"""What the shape regressor reads off a portrait, as a term of a fit's energy.
+
+A reading is what to expect of coefficients given the portrait, and their variance; without it their
+mean is 0 and their variance 1. So it is worth a measurement of mean / (1 - variance) with the
+variance 1 / (1 / variance - 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvs.canonical.surface import Surface
+from mvs.headmodel.model_faces import outer_faces
+from mvs.headmodel.places import Places
+from mvs.headmodel.state import State
+from mvs.headmodel.types import HeadModel, Shape
+from mvs.network.regressor import Reading, RegressorNetwork
+from mvs.types import DoubleArray
+
+_CM_PER_M = 100.0
+# Corners around an anchor whose faces are looked at.
+_N_NEAR = 12
+_MOST_VARIANCE = 0.999
+
+
+class FaceBasis:
+    """The regressor's coefficients of a model's heads.
+
+    Attributes:
+        n_identity: coefficients of the head at rest; those of the expression follow.
+    """
+
+    def __init__(self, model: HeadModel, network: RegressorNetwork) -> None:
+        self._model = model
+        surface = Surface(model.topology.coords.astype(np.float64), outer_faces(model))
+        face, shares, _ = surface.closest(network.anchors.double().numpy(), _N_NEAR)
+        self._places = Places(model, surface.faces[face], shares)
+        analysis = network.analysis.double().flatten(1).numpy()
+        self._analysis = analysis * (_CM_PER_M * model.unit_m)
+        self._offset = network.offset.double().numpy()
+        self.n_identity = network.config.n_identity
+        self._linear = None if len(model.joint_names) else self._derivative(model.neutral())
+
+    def at(self, shape: Shape, derive: bool) -> tuple[DoubleArray, DoubleArray | None]:
+        """Coefficients (K,) of a head, and their derivatives (K, P) by the shape's columns."""
+        if self._linear is not None:
+            values = np.concatenate([shape.identity, shape.expression])
+            return self._linear @ values - self._offset, self._linear
+        n = self.n_identity
+        at_rest = self._places.points(self._rest(shape))
+        moved = [at_rest - self._places.points(self._model.neutral())]
+        moved.append(self._places.points(shape) - at_rest)
+        parts = (self._analysis[:n] @ moved[0].ravel(), self._analysis[n:] @ moved[1].ravel())
+        return np.concatenate(parts) - self._offset, self._derivative(shape) if derive else None
+
+    def _derivative(self, shape: Shape) -> DoubleArray:
+        n, k = self.n_identity, shape.identity.size
+        by_all = self._flat(shape)
+        by_identity = np.zeros_like(by_all)
+        by_identity[:, :k] = self._flat(self._rest(shape))[:, :k]
+        return np.concatenate(
+            [self._analysis[:n] @ by_identity, self._analysis[n:] @ (by_all - by_identity)]
+        )
+
+    def _flat(self, shape: Shape) -> DoubleArray:
+        jacobian = self._places.jacobian(shape)
+        return np.asarray(jacobian.reshape(-1, jacobian.shape[2]))
+
+    def _rest(self, shape: Shape) -> Shape:
+        return Shape(shape.identity, np.zeros_like(shape.expression), np.zeros_like(shape.joints))
+
+
+@dataclass(frozen=True, eq=False)
+class FaceReading:
+    """A reading of one picture.
+
+    Attributes:
+        basis: of the model.
+        reading: what was read.
+        weight: how much it counts.
+    """
+
+    basis: FaceBasis
+    reading: Reading
+    weight: float = 1.0
+
+    def errors(
+        self, state: State, derive: bool
+    ) -> tuple[DoubleArray, DoubleArray | None, DoubleArray]:
+        """Residuals (K, 1), their derivatives (K, 1, P) and weights (K,)."""
+        variance = np.minimum(self.reading.variance, _MOST_VARIANCE)
+        value, by_shape = self.basis.at(state.shape, derive)
+        error = (value - self.reading.mean / (1 - variance))[:, None]
+        weight = self.weight * (1 / variance - 1)
+        if by_shape is None or not derive:
+            return error, None, weight
+        jacobian = np.zeros((len(error), 1, state.size))
+        jacobian[:, 0, : state.n_shape] = by_shape
+        return error, jacobian, weight

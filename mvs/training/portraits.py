@@ -1,0 +1,134 @@
+"""Batches from shards of portraits; what a step sees depends on its number alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvs.synthetic.portraits import RECORD, SIZE, portrait_path
+from mvs.training.augment import photograph_anew
+from mvs.types import ByteArray, DoubleArray
+
+# How exactly a portrait is laid out where the head was found by a network: turn (radians),
+# logarithm of the zoom and shift (part of the side), standard deviations.
+_TURN, _ZOOM, _SHIFT = 0.035, 0.03, 0.012
+_SHOWN_ANEW, _HIDDEN = 0.5, 0.1
+
+
+class PortraitBatch(NamedTuple):
+    """Portraits and what they show.
+
+    Attributes:
+        pictures: (B, 3, S, S) uint8.
+        identity: (B, 100) float32.
+        expression: (B, 57) float32.
+        mirrored: (B,) bool, whose picture is mirrored, though not its coefficients.
+    """
+
+    pictures: Tensor
+    identity: Tensor
+    expression: Tensor
+    mirrored: Tensor
+
+
+class PortraitStream:
+    """Draws portraits from shards.
+
+    Raises:
+        ValueError: if the folder holds no shard, or one of another version.
+    """
+
+    def __init__(self, folder: Path, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        self._shards: list[np.ndarray] = []
+        while portrait_path(folder, len(self._shards)).is_file():
+            self._shards.append(_read(portrait_path(folder, len(self._shards))))
+        if not self._shards:
+            name = portrait_path(folder, 0).name
+            raise ValueError(f"{folder}: holds no {name}; make some with mvs synthesize portraits")
+        self._starts = np.cumsum([0] + [len(shard) for shard in self._shards])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def get(self, step: int, batch: int) -> PortraitBatch:
+        """The portraits of one step, changed at random."""
+        n = len(self)
+        first = step * batch
+        rows = [self._order(k // n)[k % n] for k in range(first, first + batch)]
+        rng = np.random.default_rng((self._seed, step))
+        records = [self._record(row) for row in rows]
+        pictures = np.stack([jittered(record["image"], self._size, rng) for record in records])
+        return _batch(pictures, records, rng.random(batch) < 0.5)
+
+    def plain(self, first: int, batch: int) -> PortraitBatch:
+        """Portraits in order, laid out as they are."""
+        records = [self._record(k) for k in range(first, min(first + batch, len(self)))]
+        pictures = np.stack([cropped(record["image"], self._size) for record in records])
+        return _batch(pictures, records, np.zeros(len(records), np.bool_))
+
+    def _order(self, round_: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, round_, 1)).permutation(len(self))
+
+    def _record(self, row: int) -> np.ndarray:
+        shard = int(np.searchsorted(self._starts, row, "right")) - 1
+        return np.asarray(self._shards[shard][row - self._starts[shard]])
+
+
+def cropped(image: ByteArray, size: int) -> ByteArray:
+    """The middle (size, size) of a rendered portrait."""
+    low = (SIZE - size) // 2
+    return image[low : low + size, low : low + size]
+
+
+def jittered(image: ByteArray, size: int, rng: np.random.Generator) -> ByteArray:
+    """About the middle (size, size) of a rendered portrait, by another camera."""
+    turn, zoom = rng.normal(0, _TURN), np.exp(rng.normal(0, _ZOOM))
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    middle = 0.5 * (SIZE - 1) + rng.normal(0, _SHIFT * size, 2)
+    shift: DoubleArray = middle - linear @ np.full(2, 0.5 * (size - 1))
+    seen = cv2.warpAffine(
+        image,
+        np.column_stack([linear, shift]),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    picture = np.asarray(seen, np.uint8)
+    if rng.random() < _HIDDEN:
+        _hide(picture, rng)
+    return photograph_anew(picture, rng) if rng.random() < _SHOWN_ANEW else picture
+
+
+def _hide(picture: ByteArray, rng: np.random.Generator) -> None:
+    """Lay a plain rectangle over a part."""
+    size = len(picture)
+    low = rng.integers(0, size, 2)
+    high = low + rng.integers(size // 16, size // 3, 2)
+    picture[low[0] : high[0], low[1] : high[1]] = rng.integers(0, 256, 3)
+
+
+def _batch(pictures: ByteArray, records: list[np.ndarray], mirrored: np.ndarray) -> PortraitBatch:
+    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    identity, expression = (
+        torch.from_numpy(np.stack([record[name] for record in records]))
+        for name in ("identity", "expression")
+    )
+    planes = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return PortraitBatch(planes, identity, expression, torch.from_numpy(mirrored))
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        records = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
+    if records.dtype != RECORD or not len(records):
+        raise ValueError(f"{path}: holds no portraits of this version; render it again")
+    return np.asanyarray(records)

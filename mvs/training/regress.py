@@ -1,0 +1,176 @@
+"""Training of the shape regressor: restartable at every checkpoint, the same steps every time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor, nn
+
+from calib.files import note_file
+from mvs.network.checkpoint import load_checkpoint, load_strict
+from mvs.network.compact import KIND as COMPACT
+from mvs.network.compact import WEIGHTS as COMPACT_WEIGHTS
+from mvs.network.compact import CompactConfig
+from mvs.network.regressor import KIND, RegressorConfig, RegressorNetwork
+from mvs.synthetic.head import Head, load_head
+from mvs.training.optimiser import Optimiser
+from mvs.training.options import Schedule
+from mvs.training.portraits import PortraitBatch, PortraitStream
+from mvs.training.precision import autocast
+from mvs.training.regress_options import RegressOptions
+from mvs.training.shape_basis import at_anchors, make_basis
+from mvs.training.state import average_into, load_state, save_half, save_state
+
+_AVERAGE_EVERY = 5
+_STATE, _NEWEST, _LOG = "state.safetensors", "regressor.safetensors", "log.jsonl"
+# Weights of small components beside the displacements that they make, and of the variances.
+_EVEN, _VARIANCE = 0.1, 0.05
+
+
+class RegressorTrainer:
+    """Network, running mean, optimiser and the step they are at."""
+
+    def __init__(self, options: RegressOptions) -> None:
+        torch.set_num_threads(options.threads)
+        torch.manual_seed(options.seed)
+        self.options = options
+        head = load_head(options.head)
+        self._stream = PortraitStream(options.data, options.network.size, options.seed)
+        self._judge = None
+        if options.validation is not None:
+            self._judge = PortraitStream(options.validation, options.network.size, 0)
+        self.network = RegressorNetwork(options.network)
+        _start(self.network, options, head)
+        self._labels = Labels(self.network, head)
+        self.network.to(  # type: ignore[call-overload]
+            device=options.device, memory_format=torch.channels_last
+        )
+        self.mean = copy.deepcopy(self.network)
+        self.optimiser = Optimiser(self.network, options.learning_rate, options.decay)
+        self.step = 0
+        self._modules = {"network.": self.network, "mean.": self.mean}
+        path = options.output / _STATE
+        if path.exists():
+            self.step = load_state(path, self._modules, self.optimiser)
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """Train to the end; yields figures after every checkpoint."""
+        options = self.options
+        schedule = Schedule(
+            0, 0, options.steps, learning_rate=options.learning_rate, warm_up=options.warm_up
+        )
+        total, n, started = 0.0, 0, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(self._stream.get, self.step, options.batch)
+            while self.step < options.steps:
+                batch = waiting.result()
+                waiting = pool.submit(self._stream.get, self.step + 1, options.batch)
+                self.optimiser.set_rate(schedule.rate_at(self.step))
+                total, n = total + self._update(batch), n + 1
+                self.step += 1
+                if self.step % options.checkpoint_every == 0 or self.step == options.steps:
+                    seconds = time.monotonic() - started
+                    yield self._report({"loss": total / n, "seconds": seconds})
+                    total, n, started = 0.0, 0, time.monotonic()
+
+    def _update(self, batch: PortraitBatch) -> float:
+        self.network.train()
+        with autocast(self.options.device):
+            mean, variance = self.network(batch.pictures.to(self.options.device).float())
+        loss = self._loss(mean, variance, self._labels.of(batch).to(mean.device))
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        if self.step % _AVERAGE_EVERY == 0:
+            decay = min(self.options.average, (self.step + 1) / (self.step + 10))
+            average_into(self.mean, self.network, decay**_AVERAGE_EVERY)
+        return float(loss)
+
+    def _loss(self, mean: Tensor, variance: Tensor, truth: Tensor) -> Tensor:
+        squared = (mean - truth).square()
+        energy = self.network.energy
+        share = energy / energy.sum() + _EVEN / len(energy)
+        doubt = variance + squared.detach() * (-variance).exp()
+        return (squared * share).sum(dim=1).mean() + _VARIANCE * doubt.mean()
+
+    def _report(self, figures: dict[str, float]) -> dict[str, float]:
+        report = {"step": float(self.step)} | figures
+        if self._judge is not None:
+            report |= judge(self.mean, self._judge, self._labels, self.options.batch)
+        output = self.options.output
+        output.mkdir(parents=True, exist_ok=True)
+        save_half(output / _NEWEST, self.mean, KIND, self.options.network)
+        save_state(output / _STATE, self._modules, self.optimiser, self.step)
+        with (output / _LOG).open("a") as file:
+            file.write(json.dumps(report) + "\n")
+        note_file(output / _LOG)
+        return report
+
+
+class Labels:
+    """True coefficients of portraits, by what makes them: both are linear."""
+
+    def __init__(self, network: RegressorNetwork, head: Head) -> None:
+        n, k = network.config.n_identity, network.analysis
+        cube = network.anchors.double().numpy()
+        flat = k.double().flatten(1)
+
+        def by(modes: Tensor, rows: slice) -> Tensor:
+            return (modes.double().flatten(1) @ flat[rows].T).float()
+
+        self._identity = by(torch.from_numpy(at_anchors(head, head.identity_modes, cube)), slice(n))
+        self._expression = by(
+            torch.from_numpy(at_anchors(head, head.expression_modes, cube)), slice(n, None)
+        )
+        self._offset, self._mirror = network.offset.clone(), network.mirror.clone()
+
+    def of(self, batch: PortraitBatch) -> Tensor:
+        """(B, K) coefficients, of mirrored portraits those of the mirror image."""
+        parts = [batch.identity @ self._identity, batch.expression @ self._expression]
+        found = torch.cat(parts, dim=1) - self._offset
+        return torch.where(batch.mirrored[:, None], found * self._mirror, found)
+
+
+def judge(
+    network: RegressorNetwork, stream: PortraitStream, labels: Labels, batch: int
+) -> dict[str, float]:
+    """Shares of what is left unexplained of identity and expression, by displacement."""
+    network.eval()
+    errors, truths, doubts = [], [], []
+    device = network.energy.device
+    with torch.inference_mode(), autocast(device.type):
+        for first in range(0, len(stream), batch):
+            part = stream.plain(first, batch)
+            mean, variance = network(part.pictures.to(device).float())
+            truth = labels.of(part)
+            errors.append((mean.cpu() - truth).square())
+            truths.append(truth.square())
+            doubts.append(variance.exp().cpu())
+    error, truth, doubt = (torch.cat(parts).mean(dim=0) for parts in (errors, truths, doubts))
+    energy, n = network.energy.cpu(), network.config.n_identity
+    found = {}
+    for name, rows in (("identity", slice(n)), ("expression", slice(n, None))):
+        spread = energy[rows]
+        found[name] = float((error[rows] * spread).sum() / (truth[rows] * spread).sum())
+        found[f"{name}_claimed"] = float((doubt[rows] * spread).sum() / spread.sum())
+    return found
+
+
+def _start(network: RegressorNetwork, options: RegressOptions, head: Head) -> None:
+    if options.start is not None:
+        _, tensors = load_checkpoint(options.start, KIND, RegressorConfig)
+        load_strict(network, tensors, options.start)
+        return
+    config = options.network
+    basis = make_basis(head, config.n_anchors, config.n_identity, config.n_expression)
+    for name in ("anchors", "analysis", "offset", "energy", "mirror"):
+        getattr(network, name).copy_(torch.from_numpy(getattr(basis, name)))
+    _, tensors = load_checkpoint(COMPACT_WEIGHTS, COMPACT, CompactConfig)
+    own = network.state_dict()
+    network.load_state_dict(own | {k: v for k, v in tensors.items() if k in own})
