@@ -43,6 +43,12 @@ class RegressorConfig(EncoderConfig):
     n_identity: int = 48
     n_expression: int = 40
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts = (self.hidden, self.n_anchors, self.n_identity, self.n_expression)
+        if len(self.narrow) != 2 or min(*self.narrow, *counts) < 1:
+            raise ValueError(f"two narrow widths are needed, and all sizes positive: {self}")
+
     @property
     def n_coefficients(self) -> int:
         """Of both kinds."""

@@ -26,16 +26,18 @@ from mvs.types import ByteArray, FloatArray
 
 SIZE = 224
 _HAIR_LEVELS = (0.0, 0.9)
-_N_IDENTITY, _N_EXPRESSION = 100, 57
 _STREAM = 272_603_513
 
-RECORD = np.dtype(
-    [
-        ("image", "u1", (SIZE, SIZE, 3)),
-        ("identity", "f4", (_N_IDENTITY,)),
-        ("expression", "f4", (_N_EXPRESSION,)),
-    ]
-)
+
+def record_type(head: Head) -> np.dtype[np.void]:
+    """What a shard holds of each portrait: the picture, and the coefficients of the head model."""
+    return np.dtype(
+        [
+            ("image", "u1", (SIZE, SIZE, 3)),
+            ("identity", "f4", (len(head.identity_modes),)),
+            ("expression", "f4", (len(head.expression_names),)),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def portrait_path(folder: Path, number: int) -> Path:
 
 
 def random_portrait(studio: Studio, rng: np.random.Generator) -> np.ndarray:
-    """One portrait of a random person, as one ``RECORD``.
+    """One portrait of a random person, as one record.
 
     Args:
         studio: the head model.
@@ -64,7 +66,7 @@ def random_portrait(studio: Studio, rng: np.random.Generator) -> np.ndarray:
     color = expose(photo.color, photo.mask, rng)
     if rng.random() < 0.1:
         color, _ = occlude(color, photo.mask, rng)
-    record = np.zeros((), RECORD)
+    record = np.zeros((), record_type(studio.head))
     record["image"] = develop(color, rng)
     record["identity"], record["expression"] = person.identity, person.expression
     return record
@@ -140,7 +142,8 @@ def _lively_expression(head: Head, rng: np.random.Generator) -> FloatArray:
         else:
             expression[names.index(name)] = amount
 
-    for name in rng.choice(sides + single, int(rng.integers(1, 8)), replace=False):
+    known = sides + single
+    for name in rng.choice(known, min(int(rng.integers(1, 8)), len(known)), replace=False):
         put(str(name), rng.uniform(0, 1))
     if rng.random() < 0.4:
         put("eyeBlink_L", rng.uniform(0.1, 1))
@@ -156,7 +159,7 @@ def _look_aside(expression: FloatArray, names: tuple[str, ...], rng: np.random.G
     """Turn both eyes the same way, in half of all draws."""
     gaze = [index for index, name in enumerate(names) if name.startswith("eyeLook")]
     expression[gaze] = 0.0
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 or not gaze:
         return
     across, up = rng.uniform(-0.8, 0.8), rng.uniform(-0.8, 0.8)
     # The left eye looks out where the right one looks in.
@@ -174,7 +177,7 @@ def contact_sheet(records: np.ndarray, columns: int) -> ByteArray:
 
 def _write_shard(options: PortraitOptions, number: int) -> Path:
     studio = load_studio(options.head)
-    records = np.zeros(options.people_per_shard, RECORD)
+    records = np.zeros(options.people_per_shard, record_type(studio.head))
     for person in range(options.people_per_shard):
         rng = np.random.default_rng((_STREAM, options.seed, number, person))
         records[person] = random_portrait(studio, rng)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvs.synthetic.portraits import RECORD, SIZE, portrait_path
+from mvs.synthetic.head import Head
+from mvs.synthetic.portraits import SIZE, portrait_path, record_type
 from mvs.training.augment import photograph_anew
 from mvs.types import ByteArray, DoubleArray
 
@@ -25,8 +26,8 @@ class PortraitBatch(NamedTuple):
 
     Attributes:
         pictures: (B, 3, S, S) uint8.
-        identity: (B, 100) float32.
-        expression: (B, 57) float32.
+        identity: (B, I) float32 coefficients of the head model.
+        expression: (B, E) float32.
         mirrored: (B,) bool, whose picture is mirrored, though not its coefficients.
     """
 
@@ -43,11 +44,11 @@ class PortraitStream:
         ValueError: if the folder holds no shard, or one of another version.
     """
 
-    def __init__(self, folder: Path, size: int, seed: int) -> None:
+    def __init__(self, folder: Path, head: Head, size: int, seed: int) -> None:
         self._size, self._seed = size, seed
         self._shards: list[np.ndarray] = []
         while portrait_path(folder, len(self._shards)).is_file():
-            self._shards.append(_read(portrait_path(folder, len(self._shards))))
+            self._shards.append(_read(portrait_path(folder, len(self._shards)), head))
         if not self._shards:
             name = portrait_path(folder, 0).name
             raise ValueError(f"{folder}: holds no {name}; make some with mvs synthesize portraits")
@@ -124,11 +125,11 @@ def _batch(pictures: ByteArray, records: list[np.ndarray], mirrored: np.ndarray)
     return PortraitBatch(planes, identity, expression, torch.from_numpy(mirrored))
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, head: Head) -> np.ndarray:
     try:
         records = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
-    if records.dtype != RECORD or not len(records):
-        raise ValueError(f"{path}: holds no portraits of this version; render it again")
+    if records.dtype != record_type(head) or not len(records):
+        raise ValueError(f"{path}: holds no portraits of this head model; render it again")
     return np.asanyarray(records)

@@ -40,10 +40,10 @@ class RegressorTrainer:
         torch.manual_seed(options.seed)
         self.options = options
         head = load_head(options.head)
-        self._stream = PortraitStream(options.data, options.network.size, options.seed)
+        self._stream = PortraitStream(options.data, head, options.network.size, options.seed)
         self._judge = None
         if options.validation is not None:
-            self._judge = PortraitStream(options.validation, options.network.size, 0)
+            self._judge = PortraitStream(options.validation, head, options.network.size, 0)
         self.network = RegressorNetwork(options.network)
         _start(self.network, options, head)
         self._labels = Labels(self.network, head)
@@ -90,7 +90,7 @@ class RegressorTrainer:
         if self.step % _AVERAGE_EVERY == 0:
             decay = min(self.options.average, (self.step + 1) / (self.step + 10))
             average_into(self.mean, self.network, decay**_AVERAGE_EVERY)
-        return float(loss)
+        return float(loss.detach())
 
     def _loss(self, mean: Tensor, variance: Tensor, truth: Tensor) -> Tensor:
         squared = (mean - truth).square()
@@ -173,4 +173,5 @@ def _start(network: RegressorNetwork, options: RegressOptions, head: Head) -> No
         getattr(network, name).copy_(torch.from_numpy(getattr(basis, name)))
     _, tensors = load_checkpoint(COMPACT_WEIGHTS, COMPACT, CompactConfig)
     own = network.state_dict()
-    network.load_state_dict(own | {k: v for k, v in tensors.items() if k in own})
+    fitting = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
+    network.load_state_dict(own | fitting)

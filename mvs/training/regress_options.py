@@ -13,7 +13,7 @@ class RegressOptions:
     """How to train the shape regressor.
 
     Attributes:
-        head: packed ICT-FaceKit file that the portraits were rendered from.
+        head: packed ICT-FaceKit file that the portraits were rendered from; it must be the same.
         data: folder of portraits.
         output: folder of checkpoints and log.
         validation: folder of portraits of other people, for the report.
@@ -48,3 +48,16 @@ class RegressOptions:
     device: str = "cpu"
     seed: int = 0
     network: RegressorConfig = field(default_factory=RegressorConfig)
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "batch": 1, "warm_up": 1, "checkpoint_every": 1, "threads": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if not (self.learning_rate > 0 and self.decay >= 0):
+            raise ValueError(
+                f"learning_rate must be positive and decay not negative, got {self.learning_rate} "
+                f"and {self.decay}"
+            )
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be in [0, 1), got {self.average}")

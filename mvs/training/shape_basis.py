@@ -72,14 +72,15 @@ def make_basis(head: Head, n_anchors: int, n_identity: int, n_expression: int) -
     expressions = np.tensordot(
         draws.astype(np.float64), at_anchors(head, head.expression_modes, cube), 1
     )
-    weigh = _weights(anchors)
-    parts = [
-        _components(anchors, weigh, at_anchors(head, head.identity_modes, cube), n_identity, 1.0),
-        _components(anchors, weigh, expressions, n_expression, 1 / np.sqrt(len(draws))),
-    ]
-    analysis, energy, mirror = (np.concatenate(found) for found in zip(*parts, strict=True))
     mean = expressions.mean(axis=0)
     mean = 0.5 * (mean + anchors.mirrored(mean[None])[0])
+    spread = (expressions - mean) / np.sqrt(len(draws))
+    weigh = _weights(anchors)
+    parts = [
+        _components(anchors, weigh, at_anchors(head, head.identity_modes, cube), n_identity),
+        _components(anchors, weigh, spread, n_expression),
+    ]
+    analysis, energy, mirror = (np.concatenate(found) for found in zip(*parts, strict=True))
     offset = np.einsum("kmc,mc->k", analysis, mean)
     offset[:n_identity] = 0.0
     return ShapeBasis(cube, analysis, offset, energy, mirror)
@@ -166,20 +167,18 @@ def _weights(anchors: _Anchors) -> DoubleArray:
 
 
 def _components(
-    anchors: _Anchors, weigh: DoubleArray, moved: DoubleArray, n: int, scale: float
+    anchors: _Anchors, weigh: DoubleArray, moved: DoubleArray, n: int
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Analysis (n, M, 3), energy (n,) and mirror (n,) of displacements (N, M, 3).
 
-    The displacements times their scale, and their mirror images, have the covariance that is
-    analysed.
+    What is analysed is the mean of the sums of squares of the displacements and of their mirror
+    images.
     """
     other = anchors.mirrored(moved)
     parts = []
     for sign in (1.0, -1.0):
         half = 0.5 * (moved + sign * other)
-        if scale != 1.0:
-            half = half - half.mean(axis=0)
-        seen = scale * half.reshape(len(half), -1) @ weigh.T
+        seen = half.reshape(len(half), -1) @ weigh.T
         spread, axes = np.linalg.svd(seen, full_matrices=False)[1:]
         parts.append((axes, spread, np.full(len(spread), sign)))
     axes, spread, mirror = (np.concatenate(found) for found in zip(*parts, strict=True))

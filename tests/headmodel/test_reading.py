@@ -1,0 +1,225 @@
+"""Portraits of known geometry, coefficients against slow sums, readings against Bayes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from calib.camera import Camera
+from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM
+from mvs.canonical.surface import Surface, blend
+from mvs.headmodel.fit_image import fit_image
+from mvs.headmodel.fit_video import fit_video
+from mvs.headmodel.model_faces import outer_faces
+from mvs.headmodel.observe import Observer
+from mvs.headmodel.options import FitOptions
+from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM, portrait
+from mvs.headmodel.reading import Reader
+from mvs.headmodel.reading_term import FaceBasis, FaceReading
+from mvs.headmodel.start import cube_from_model
+from mvs.headmodel.state import State, columns
+from mvs.headmodel.terms import prior
+from mvs.headmodel.types import Shape
+from mvs.network.crop import empty_cube_map
+from mvs.network.regressor import Reading
+from tests.headmodel.maps import MapEmbedder, camera_at, map_of, person, picture, place
+from tests.headmodel.models import small_flame, small_ict
+from tests.headmodel.readings import SMALL, Told, small_network
+from tests.headmodel.test_fit import EXACT, SURE_VIDEO, one_view, posed_error_mm, video
+from tests.headmodel.test_terms import check
+
+MODELS = {"ict": small_ict, "flame": small_flame}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param](1500)
+
+
+def slow_coefficients(model, network, shape):
+    """Anchor by anchor: how far it lies off the mean head's, in cm, times the analysis."""
+    surface = Surface(model.topology.coords.astype(float), outer_faces(model))
+    face, shares, _ = surface.closest(network.anchors.double().numpy(), 12)
+    rest = Shape(shape.identity, 0 * shape.expression, 0 * shape.joints)
+    at = [
+        blend(model.vertices(s), surface.faces, face, shares)
+        for s in (model.neutral(), rest, shape)
+    ]
+    moved = 100 * model.unit_m * np.stack([at[1] - at[0], at[2] - at[1]])
+    found = np.zeros(SMALL.n_coefficients)
+    for k in range(SMALL.n_coefficients):
+        for m in range(SMALL.n_anchors):
+            found[k] += (
+                network.analysis[k, m].double().numpy() @ moved[int(k >= SMALL.n_identity), m]
+            )
+    return found - network.offset.double().numpy()
+
+
+def test_coefficients(model):
+    network = small_network()
+    shape = person(model, 2, joints=0.2)
+    basis = FaceBasis(model, network)
+    value, jacobian = basis.at(shape, True)
+    np.testing.assert_allclose(value, slow_coefficients(model, network, shape), atol=1e-9)
+    assert jacobian.shape == (SMALL.n_coefficients, State(shape, place(model)).n_shape)
+    # The mean head at rest is where both kinds begin.
+    np.testing.assert_allclose(
+        basis.at(model.neutral(), False)[0], -network.offset.double().numpy(), atol=1e-12
+    )
+
+
+def test_derivatives(model):
+    state = State(person(model, 3, joints=0.2), place(model), 0.1)
+    rng = np.random.default_rng(0)
+    n = SMALL.n_coefficients
+    reading = Reading(rng.normal(0, 1, n), rng.uniform(0.1, 0.9, n))
+    term = FaceReading(FaceBasis(model, small_network()), reading, 0.7)
+    check(lambda s, derive: term.errors(s, derive)[:2], state)
+    np.testing.assert_allclose(term.errors(state, False)[2], 0.7 * (1 / reading.variance - 1))
+
+
+def test_prior_and_reading_together_are_what_was_read():
+    """Where the coefficients are the model's own, the least energy is at the reading's mean."""
+    model = small_ict(1500)
+    network = small_network(config=replace(SMALL, n_identity=10, n_expression=4))
+    network.offset.zero_()
+    where = columns(model)["identity"]
+    by_identity = FaceBasis(model, network).at(model.neutral(), True)[1][:10, where]
+    # Whitened: coefficient k is identity mode k.
+    mixed = np.linalg.inv(by_identity) @ network.analysis[:10].double().flatten(1).numpy()
+    network.analysis[:10] = torch.from_numpy(mixed.reshape(10, -1, 3))
+    rng = np.random.default_rng(1)
+    reading = Reading(rng.normal(0, 1, 14), rng.uniform(0.05, 0.95, 14))
+    term = FaceReading(FaceBasis(model, network), reading)
+    state = State(model.neutral(), place(model))
+    error, jacobian, weight = term.errors(state, True)
+    error, jacobian, weight = error[:10, 0], jacobian[:10, 0, where], weight[:10]
+    own, by_own = prior(state, np.ones(state.n_shape + 1), np.zeros(state.n_shape + 1))
+    own, by_own = own[where, 0], by_own[where, 0, where]
+    information = (jacobian.T * weight) @ jacobian + by_own.T @ by_own
+    found = -np.linalg.solve(information, jacobian.T @ (weight * error) + by_own.T @ own)
+    np.testing.assert_allclose(found, reading.mean[:10], atol=2e-4)
+    # And as sure as was read. The network's numbers are single precision.
+    np.testing.assert_allclose(
+        np.diag(np.linalg.inv(information)), reading.variance[:10], rtol=1e-3
+    )
+
+
+def test_a_reading_that_knows_nothing_counts_nothing():
+    model = small_ict(1500)
+    n = SMALL.n_coefficients
+    basis = FaceBasis(model, small_network())
+    term = FaceReading(basis, Reading(np.full(n, 0.3), np.ones(n)))
+    error, _, weight = term.errors(State(model.neutral(), place(model)), False)
+    assert np.isfinite(error).all()
+    assert weight.max() < 2e-3
+
+
+def dots(model, at, camera, points_cm, size):
+    """A picture with a white dot at each place given in cm of the canonical head."""
+    cube = cube_from_model(model).inverse()
+    places = cube.points(np.asarray(points_cm) * CUBE_SCALE_PER_CM + CUBE_OFFSET)
+    pixels, _ = camera.project(at.points(places))
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    image = np.zeros((*size, 3), np.uint8)
+    for px, py in pixels:
+        image[np.hypot(x - px, y - py) < 7] = 255
+    return image
+
+
+def centroids(picture):
+    from scipy import ndimage
+
+    labels, n = ndimage.label(picture[..., 0] > 60)
+    found = ndimage.center_of_mass(picture[..., 0], labels, range(1, n + 1))
+    return np.array(found)[:, ::-1] + 0.5
+
+
+@pytest.mark.parametrize("roll", [0.0, 40.0])
+@pytest.mark.parametrize(("scale", "focal"), [(1.0, 700.0), (1.3, 2600.0)])
+def test_portraits_are_upright_centred_and_of_one_size(model, roll, scale, focal):
+    """Wherever the head is in the picture, however large, far and turned about the axis."""
+    size = (900, 1000)
+    turn = Rotation.from_euler("z", roll, degrees=True).as_matrix()
+    pose = np.column_stack([turn @ np.diag([1.0, -1, -1]), [0.25, -0.1, focal / 900]])
+    camera = Camera("PINHOLE", *size[::-1], np.array([focal, focal, 520.0, 430.0]), pose)
+    at = place(model, 15.0, scale)
+    center, above = np.array(FACE_CENTER_CM), np.array([0, 4, 0])
+    image = dots(model, at, camera, [center, center + above], size)
+    assert len(centroids(image)) == 2
+    found = centroids(portrait(image, camera, model, at, 160))
+    middle = found[np.linalg.norm(found - 80, axis=1).argmin()]
+    high = found[np.linalg.norm(found - 80, axis=1).argmax()]
+    np.testing.assert_allclose(middle, [80, 80], atol=0.4)
+    # Up is up; 4 cm, a little shortened by the tilt and by the view from beside.
+    assert abs(high[0] - 80) < 0.8
+    assert 80 - high[1] == pytest.approx(4 * PIXELS_PER_CM, rel=0.06)
+
+
+def test_what_is_finer_is_averaged():
+    model = small_ict(1500)
+    params = np.array([6000.0, 6000.0, 800.0, 800.0])
+    camera = Camera("PINHOLE", 1600, 1600, params, camera_at(distance=1.0).cam_from_world)
+    board = np.indices((1600, 1600)).sum(axis=0)[..., None] % 2 * np.full(3, 255, np.uint8)
+    found = portrait(board.astype(np.uint8), camera, model, place(model), 96)
+    assert np.abs(found.astype(int) - 127).max() < 12
+
+
+def test_a_picture_without_a_head_is_not_read():
+    model = small_ict(1500)
+    regressor = Told(small_network(), np.zeros(9), np.full(9, 0.5))
+    seen = Observer(model).observe(empty_cube_map(64, 64), camera_at())
+    assert Reader(model, regressor, FitOptions()).read(picture(0), seen) is seen
+    maps, camera, _, _ = one_view(model)
+    seen = Observer(model).observe(maps, camera)
+    assert Reader(model, regressor, FitOptions(reading=0.0)).read(picture(0), seen) is seen
+    assert not regressor.portraits
+    found = Reader(model, regressor, FitOptions()).read(picture(0), seen)
+    assert found.reading is not None
+    (one,) = regressor.portraits
+    assert one.shape == (32, 32, 3)
+
+
+def told_truth(model, shape, variance=0.02):
+    """A regressor that reads the true coefficients, to which nothing else could lead."""
+    network = small_network(config=replace(SMALL, n_anchors=200, n_identity=20, n_expression=20))
+    network.offset.zero_()
+    network.analysis *= 5
+    value, _ = FaceBasis(model, network).at(shape, False)
+    return Told(network, value * (1 - variance), np.full(40, variance))
+
+
+def test_a_picture_is_fitted_as_it_is_read(model):
+    """Half of the head is hidden and the map is trusted little: the reading tells the rest."""
+    shape, at, camera = person(model, 4), place(model, 8.0), camera_at()
+    truth = at.points(model.vertices(shape))
+    embedder = MapEmbedder([map_of(model, shape, at, camera)])
+    vague = FitOptions(expression_sd=1.0)
+    alone = fit_image(picture(0), embedder, model, vague, camera=camera)
+    regressor = told_truth(model, shape)
+    told = fit_image(picture(0), embedder, model, vague, camera=camera, regressor=regressor)
+    unread = fit_image(
+        picture(0), embedder, model, replace(vague, reading=0), camera=camera, regressor=regressor
+    )
+    np.testing.assert_array_equal(unread.identity, alone.identity)
+    assert posed_error_mm(told, truth) < 0.4 * posed_error_mm(alone, truth)
+    assert posed_error_mm(told, truth) < 0.5
+
+
+def test_videos_are_read():
+    model = small_ict(1500)
+    maps, camera, truths, _ = video(model)
+    frames = [(f"{t}.png", picture(t)) for t in range(len(maps))]
+    how = replace(SURE_VIDEO, fit=replace(EXACT, expression_sd=1.0))
+    n = SMALL.n_coefficients
+    wrong = Told(small_network(), np.full(n, 3.0), np.full(n, 1e-4))
+    fits = [
+        fit_video(iter(frames), MapEmbedder(maps), model, how, camera=camera, regressor=regressor)
+        for regressor in (None, wrong)
+    ]
+    assert len(wrong.portraits) == len(maps)
+    # Misled by a reading that is sure.
+    errors = [posed_error_mm(fit, truths[1], 1) for fit in fits]
+    assert errors[1] > 2 * errors[0]

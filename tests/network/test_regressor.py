@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mvs.network.checkpoint import CheckpointError, save_checkpoint
+from mvs.network.regressor import (
+    KIND,
+    WEIGHTS,
+    RegressorConfig,
+    RegressorNetwork,
+    load_regressor,
+)
+from tests.headmodel.readings import SMALL, small_network
+
+
+def portrait(seed=0, size=32):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+
+
+def saved(path, network):
+    save_checkpoint(path, network, KIND, network.config)
+    return path
+
+
+def lively(network):
+    """Weights large enough for pictures to differ."""
+    for layer in (network.mean, network.variance):
+        torch.nn.init.normal_(layer.weight, std=1.0)
+    return network
+
+
+def test_a_mirror_image_reads_as_mirrored(tmp_path):
+    network = lively(small_network())
+    signs = torch.where(torch.arange(9) % 2 == 0, 1.0, -1.0)
+    network.mirror.copy_(signs)
+    regressor = load_regressor(saved(tmp_path / "r.safetensors", network))
+    picture = portrait()
+    plain, mirrored = regressor.read(picture), regressor.read(picture[:, ::-1])
+    assert np.abs(plain.mean).max() > 0.1
+    np.testing.assert_allclose(mirrored.mean, plain.mean * signs.numpy(), atol=1e-5)
+    np.testing.assert_allclose(mirrored.variance, plain.variance, rtol=1e-5)
+    assert (plain.variance > 0).all()
+    assert (plain.variance <= 1).all()
+
+
+def test_a_reading_is_that_of_the_network(tmp_path):
+    network = lively(small_network(3)).eval()
+    picture = portrait(1)
+    found = load_regressor(saved(tmp_path / "r.safetensors", network)).read(picture)
+    both = torch.from_numpy(np.stack([picture, picture[:, ::-1]])).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        mean, variance = network(both)
+    np.testing.assert_allclose(found.mean, mean.mean(0).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.variance, variance.mean(0).exp().numpy(), rtol=1e-5)
+    assert found.mean.shape == found.variance.shape == (SMALL.n_coefficients,)
+    assert found.mean.dtype == np.float64
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_regressor(tmp_path / "absent.safetensors")
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(path, small_network(), "compact", SMALL)
+    with pytest.raises(CheckpointError, match="holds a compact network, not regressor"):
+        load_regressor(path)
+    save_checkpoint(path, small_network(), KIND, replace(SMALL, hidden=16))
+    with pytest.raises(CheckpointError, match="of wrong shape"):
+        load_regressor(path)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n_anchors": 0}, {"hidden": 0}, {"narrow": (4,)}, {"size": 30}, {"n_identity": 0}]
+)
+def test_impossible_sizes_are_refused(bad):
+    with pytest.raises(ValueError):
+        replace(SMALL, **bad)
+
+
+def test_the_shipped_weights():
+    regressor = load_regressor()
+    assert WEIGHTS.stat().st_size < 30_000_000
+    network = regressor.network
+    assert network.config == RegressorConfig()
+    assert isinstance(network, RegressorNetwork)
+    size = network.config.size
+    found = regressor.read(np.full((size, size, 3), 90, np.uint8))
+    # Nothing shows, so little is claimed to be known.
+    n = network.config.n_identity
+    energy = network.energy.double().numpy()
+    assert (found.variance * energy)[:n].sum() > 0.6 * energy[:n].sum()
+    assert (np.abs(found.mean) < 3).all()
+    # Anchors lie on the canonical face, in mirrored pairs.
+    left, right = network.anchors.chunk(2)
+    np.testing.assert_allclose(left[:, 0], 1 - right[:, 0], atol=1e-6)
+    np.testing.assert_allclose(left[:, 1:], right[:, 1:], atol=1e-6)
+    assert set(network.mirror.tolist()) == {-1.0, 1.0}
