@@ -51,6 +51,9 @@ EXAMPLES = {
     ),
     "fit video": ("mvs fit video video.mp4 --model ict_facekit.npz --output fit --every 2",),
     "headmodel pack": ("mvs headmodel pack FaceXModel --output ict_facekit.npz",),
+    "headmodel train": (
+        "mvs headmodel train --head ict_facekit.npz --data portraits --output run",
+    ),
     "headmodel show": ("mvs headmodel show ict_facekit.npz --picture modes.png",),
     "batch": (
         "mvs batch rig --images 'shot/{camera}/{frame:06d}.jpg' --output shot --quality fast",
@@ -74,6 +77,9 @@ EXAMPLES = {
     "synthesize training": (
         "mvs synthesize training --head ict_facekit.npz --output shards --n-shards 2",
     ),
+    "synthesize portraits": (
+        "mvs synthesize portraits --head ict_facekit.npz --output portraits --n-shards 2",
+    ),
     "synthesize fits": ("mvs synthesize fits --head ict_facekit.npz --output people",),
     "synthesize performance": (
         "mvs synthesize performance --head ict_facekit.npz --output performance",
@@ -93,5 +99,5 @@ EXAMPLES = {
     "weights mean": (
         "mvs weights mean a/compact.safetensors b/compact.safetensors --output ab.safetensors",
     ),
-    "weights card": ("mvs weights card",),
+    "weights card": ("mvs weights card", "mvs weights card --network regressor"),
 }

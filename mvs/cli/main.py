@@ -135,7 +135,7 @@ COMMANDS = {
     "completion": Command("mvs.cli.completion", "print a script that completes mvs in your shell"),
     "weights fetch": Command("mvs.cli.weights_fetch", "download a public checkpoint"),
     "weights mean": Command("mvs.cli.weights_mean", "average networks trained from common weights"),
-    "weights card": Command("mvs.cli.weights_card", "print the shipped network's model card"),
+    "weights card": Command("mvs.cli.weights_card", "print a shipped network's model card"),
 }
 
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130

@@ -20,8 +20,8 @@ from mvs.types import ByteArray, DoubleArray
 
 KIND = "regressor"
 WEIGHTS = Path(__file__).parent / "weights" / "regressor.safetensors"
-# Bounds of the logarithm of a coefficient's variance, which is 1 where nothing is known.
-_LEAST, _MOST = -4.0, 0.0
+# Least logarithm of a coefficient's variance, which is 1 where nothing is known.
+_LEAST = -4.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class RegressorNetwork(Encoder):
         seen = F.gelu(self.hidden(torch.cat(parts, dim=1)))
         with torch.autocast(picture.device.type, enabled=False):
             mean = self.mean(seen.float())
-            variance = self.variance(seen.float().detach()).clamp(_LEAST, _MOST)
+            variance = -F.softplus(self.variance(seen.float().detach())).clamp(max=-_LEAST)
         return mean, variance
 
 

@@ -28,8 +28,8 @@ from mvs.training.state import average_into, load_state, save_half, save_state
 
 _AVERAGE_EVERY = 5
 _STATE, _NEWEST, _LOG = "state.safetensors", "regressor.safetensors", "log.jsonl"
-# Weights of small components beside the displacements that they make, and of the variances.
-_EVEN, _VARIANCE = 0.1, 0.05
+# Weights of components by the lengths that they make, beside the squares, and of the variances.
+_LENGTH, _VARIANCE = 0.7, 0.05
 
 
 class RegressorTrainer:
@@ -95,7 +95,8 @@ class RegressorTrainer:
     def _loss(self, mean: Tensor, variance: Tensor, truth: Tensor) -> Tensor:
         squared = (mean - truth).square()
         energy = self.network.energy
-        share = energy / energy.sum() + _EVEN / len(energy)
+        length = energy.sqrt()
+        share = energy / energy.sum() + _LENGTH * length / length.sum()
         doubt = variance + squared.detach() * (-variance).exp()
         return (squared * share).sum(dim=1).mean() + _VARIANCE * doubt.mean()
 

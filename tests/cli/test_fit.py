@@ -10,10 +10,13 @@ import pytest
 from calib.colmap import write_model
 from mvs.cli.main import run
 from mvs.headmodel.load import load_head_model
+from mvs.network.checkpoint import save_checkpoint
 from mvs.network.precomputed import write_cube_map
+from mvs.network.regressor import KIND
 from mvs.stages.ply import read_properties, write_properties
 from tests.headmodel.maps import camera_at, map_of, person, place
 from tests.headmodel.models import write_ict_npz
+from tests.headmodel.readings import small_network
 
 TRUST = ["--fit.observe.blocks", "100000", "--fit.observe.floor", "3e-4"]
 TRUST += ["--fit.observe.reach", "3e-3"]
@@ -155,6 +158,26 @@ def test_rate_of_a_video(made, tmp_path):
         assert float(rows[2].split(",")[column]) == pytest.approx(step, abs=1e-4)
 
 
+def test_the_regressor_is_asked_unless_it_counts_for_nothing(made, tmp_path):
+    """A network's answer moves the fit; with the weight 0 its weights are not even read."""
+    folder = made[0]
+    network = small_network()
+    network.mean.bias.data += 5.0
+    network.variance.bias.data += 3.0
+    weights = tmp_path / "told.safetensors"
+    save_checkpoint(weights, network, KIND, network.config)
+    image = folder / "capture" / "images" / "01.png"
+    words = ("image", image, "--focal-px", 127, "--no-overlay", "--output")
+    assert command(made, *words, tmp_path / "told", "--regressor", weights) == 0
+    off = ("--fit.reading", "0", "--regressor", tmp_path / "absent.safetensors")
+    assert command(made, *words, tmp_path / "off", *off) == 0
+    told, silent = (
+        np.load(tmp_path / name / "fit.npz", allow_pickle=False)["identity"]
+        for name in ("told", "off")
+    )
+    assert np.abs(told - silent).max() > 0.5
+
+
 def test_bad_input_is_one_line(made, tmp_path, capsys):
     folder = made[0]
     image = folder / "capture" / "images" / "01.png"
@@ -163,6 +186,7 @@ def test_bad_input_is_one_line(made, tmp_path, capsys):
         ("image", folder / "none.png", "--output", tmp_path),
         ("capture", folder / "capture", "--output", tmp_path, "--views", "77"),
         ("capture", folder / "capture", "--output", tmp_path, "--unit", "mm"),
+        ("image", image, "--output", tmp_path, "--regressor", image),
         ("video", folder / "capture" / "images", "--output", tmp_path, "--fps", 0),
         ("video", folder / "capture" / "images", "--output", tmp_path, "--every", 0),
     ]

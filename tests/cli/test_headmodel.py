@@ -1,10 +1,14 @@
 """``mvs headmodel``: what it prints, writes and refuses."""
 
+import json
+
 import numpy as np
 import pytest
 
 from mvs.cli import main
+from mvs.network.regressor import load_regressor
 from tests.headmodel import models
+from tests.synthetic.heads import write_head
 
 
 def run(capfd, *arguments):
@@ -64,3 +68,33 @@ def test_pack_refuses_other_endings(tmp_path, capfd):
     code, _, err = run(capfd, "headmodel", "pack", tmp_path / "a.npz", "--output", tmp_path / "b")
     assert code == 2
     assert ".npz" in err
+
+
+def test_portraits_then_training(tmp_path, capfd):
+    """From the head model to weights that fits can use."""
+    head, data = write_head(tmp_path / "head.npz"), tmp_path / "portraits"
+    words = ("synthesize", "portraits", "--head", head, "--output", data, "--n-shards", 1)
+    sheet = tmp_path / "sheet.png"
+    words += ("--people-per-shard", 4, "--contact-sheet", sheet, "--quiet")
+    assert run(capfd, *words) == (0, "", "")
+    assert sheet.is_file()
+    words = ("headmodel", "train", "--head", head, "--data", data, "--output", tmp_path / "run")
+    sizes = ("--network.widths", *(8, 16, 16, 32, 32), "--network.depths", 0, 0, 0)
+    sizes += ("--network.n-attention", 1, "--network.head-width", 16, "--network.hidden", 32)
+    sizes += ("--network.n-anchors", 60, "--network.n-identity", 4, "--network.n-expression", 3)
+    code, out, err = run(capfd, *words, "--steps", 2, "--batch", 2, *sizes)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["step"] == 2
+    regressor = load_regressor(tmp_path / "run" / "regressor.safetensors")
+    assert regressor.network.config.n_anchors == 60
+    code, _, err = run(capfd, *words[:4], "--data", tmp_path, "--output", tmp_path / "run", *sizes)
+    assert code == 2
+    assert "make some with mvs synthesize portraits" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("network", ["compact", "regressor"])
+def test_model_cards(capfd, network):
+    code, out, _ = run(capfd, "weights", "card", "--network", network)
+    assert code == 0
+    assert out.startswith(f"# Model card: {network}.safetensors")
