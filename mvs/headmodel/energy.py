@@ -101,7 +101,7 @@ class Energy:
         scan: Reconstruction | None = None,
         n_frames: int = 1,
     ) -> None:
-        self._model, self._options = model, options
+        self._model, self._options, self._n_frames = model, options, n_frames
         self._observations = tuple(o for o in observations if isinstance(o, Observation))
         self._outlines = tuple(o for o in observations if isinstance(o, Outline) and len(o))
         self._contour = Contour(model) if self._outlines else None
@@ -180,7 +180,7 @@ class Energy:
             if sight.tilted is not None:
                 terms.append(self._normals(sight, state, derive))
             if sight.seen.reading is not None:
-                terms.append(Rows(*sight.seen.reading.errors(state, derive)))
+                terms.append(Rows(*sight.seen.reading.errors(state, derive, self._n_frames)))
         if self.pairs is not None:
             terms.append(self._planes(self.pairs, state, derive))
         for other in self.beside:

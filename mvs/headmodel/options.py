@@ -39,7 +39,7 @@ class FitOptions:
     normal_sigma: float = 0.3
     landmarks: float = 0.3
     outline: float = 0.0
-    reading: float = 1.0
+    reading: float = 2.0
     identity_sd: float = 1.0
     expression_sd: float = 0.3
     joint_sd: float = 0.2

@@ -20,6 +20,11 @@ from mvs.types import ByteArray, DoubleArray
 FACE_CENTER_CM = (0.0, 0.5, 8.0)
 # Pixels of a portrait per cm at that depth.
 PIXELS_PER_CM = 8.75
+# Where portraits are rendered from to train on, radians from the front.
+YAW_SD, PITCH_MEAN, PITCH_SD = 0.45, 0.05, 0.2
+# Where a portrait counts for nothing, in pitch by that deviation, in yaw by a wider one, as few
+# portraits from beside taught enough; for all it counts one before.
+_STRANGE, _WIDE = 2.5, 0.55
 
 
 def portrait(
@@ -47,6 +52,26 @@ def portrait(
     unit = place.scale / cube.scale * CUBE_SCALE_PER_CM
     focal = PIXELS_PER_CM / unit * float(np.linalg.norm(seen))
     return _seen_by(image, camera.K, turned, focal, size)
+
+
+def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
+    """How far a portrait is like those that the regressor was trained on, by where it is from.
+
+    1 from about the front, 0 from where it was hardly ever trained: from more than 79 degrees
+    beside, 31 above or 26 below.
+
+    Args:
+        camera: pinhole.
+        model: head model.
+        place: of its mean head, see ``portrait``.
+    """
+    cube = cube_from_model(model)
+    center = cube_from_cm(np.array([FACE_CENTER_CM], np.float32)).astype(np.float64)
+    middle = place.points(cube.inverse().points(center))[0]
+    x, y, z = cube.rotation @ place.rotation.T @ (camera.center - middle)
+    yaw, pitch = np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
+    off = np.hypot(yaw / _WIDE, (pitch - PITCH_MEAN) / PITCH_SD)
+    return float(np.clip(_STRANGE - off, 0, 1))
 
 
 def _towards(point: DoubleArray, up: DoubleArray) -> DoubleArray:

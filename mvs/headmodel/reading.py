@@ -7,7 +7,7 @@ from dataclasses import replace
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.observe import Observation
 from mvs.headmodel.options import FitOptions
-from mvs.headmodel.portrait import portrait
+from mvs.headmodel.portrait import familiar, portrait
 from mvs.headmodel.reading_term import FaceBasis, FaceReading
 from mvs.headmodel.solve import minimise
 from mvs.headmodel.stages import SHAPE
@@ -39,6 +39,9 @@ class Reader:
         energy.look(state, options.bound)
         state = minimise(energy.rows, state, energy.box(*SHAPE), options.solve).state
         size = self._regressor.network.config.size
-        picture = portrait(image, seen.camera, self._model, state.world_from_model, size)
-        reading = self._regressor.read(picture)
-        return replace(seen, reading=FaceReading(self._basis, reading, options.reading))
+        place = state.world_from_model
+        weight = options.reading * familiar(seen.camera, self._model, place)
+        if not weight > 0:
+            return seen
+        reading = self._regressor.read(portrait(image, seen.camera, self._model, place, size))
+        return replace(seen, reading=FaceReading(self._basis, reading, weight))

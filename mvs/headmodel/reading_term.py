@@ -87,13 +87,17 @@ class FaceReading:
     weight: float = 1.0
 
     def errors(
-        self, state: State, derive: bool
+        self, state: State, derive: bool, n_frames: int = 1
     ) -> tuple[DoubleArray, DoubleArray | None, DoubleArray]:
-        """Residuals (K, 1), their derivatives (K, 1, P) and weights (K,)."""
+        """Residuals (K, 1), their derivatives (K, 1, P) and weights (K,).
+
+        Readings of one person in several frames are wrong alike: of identity they count once.
+        """
         variance = np.minimum(self.reading.variance, _MOST_VARIANCE)
         value, by_shape = self.basis.at(state.shape, derive)
         error = (value - self.reading.mean / (1 - variance))[:, None]
         weight = self.weight * (1 / variance - 1)
+        weight[: self.basis.n_identity] /= n_frames
         if by_shape is None or not derive:
             return error, None, weight
         jacobian = np.zeros((len(error), 1, state.size))

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from calib.scale import Similarity, umeyama
-from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM
+from mvs.headmodel.portrait import (
+    FACE_CENTER_CM,
+    PITCH_MEAN,
+    PITCH_SD,
+    PIXELS_PER_CM,
+    YAW_SD,
+)
 from mvs.synthetic.degrade import develop, expose
 from mvs.synthetic.head import FACE, Head
 from mvs.synthetic.occluders import occlude
@@ -116,8 +122,8 @@ def portrait_shot(place: Similarity, rng: np.random.Generator) -> Shot:
         place: of the mean head, see ``laid_over``.
         rng: source of randomness.
     """
-    yaw = float(np.clip(rng.normal(0, 0.45), -1.25, 1.25))
-    pitch = float(np.clip(rng.normal(0.05, 0.2), -0.6, 0.6))
+    yaw = float(np.clip(rng.normal(0, YAW_SD), -1.25, 1.25))
+    pitch = float(np.clip(rng.normal(PITCH_MEAN, PITCH_SD), -0.6, 0.6))
     distance = float(np.exp(rng.uniform(np.log(35), np.log(200))))
     shot = look_at(np.array(FACE_CENTER_CM), yaw, pitch, 0.0, distance)
     focal = PIXELS_PER_CM * distance

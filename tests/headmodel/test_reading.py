@@ -8,14 +8,15 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from calib.camera import Camera
-from mvs.canonical.cube import CUBE_OFFSET, CUBE_SCALE_PER_CM
+from calib.scale import Similarity
+from mvs.canonical.cube import CUBE_MM, CUBE_OFFSET, CUBE_SCALE_PER_CM
 from mvs.canonical.surface import Surface, blend
 from mvs.headmodel.fit_image import fit_image
 from mvs.headmodel.fit_video import fit_video
 from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.observe import Observer
 from mvs.headmodel.options import FitOptions
-from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM, portrait
+from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM, familiar, portrait
 from mvs.headmodel.reading import Reader
 from mvs.headmodel.reading_term import FaceBasis, FaceReading
 from mvs.headmodel.start import cube_from_model
@@ -77,7 +78,11 @@ def test_derivatives(model):
     reading = Reading(rng.normal(0, 1, n), rng.uniform(0.1, 0.9, n))
     term = FaceReading(FaceBasis(model, small_network()), reading, 0.7)
     check(lambda s, derive: term.errors(s, derive)[:2], state)
-    np.testing.assert_allclose(term.errors(state, False)[2], 0.7 * (1 / reading.variance - 1))
+    weight = 0.7 * (1 / reading.variance - 1)
+    np.testing.assert_allclose(term.errors(state, False)[2], weight)
+    # Frames of one person count once together.
+    weight[: SMALL.n_identity] /= 4
+    np.testing.assert_allclose(term.errors(state, False, 4)[2], weight)
 
 
 def test_prior_and_reading_together_are_what_was_read():
@@ -165,6 +170,27 @@ def test_what_is_finer_is_averaged():
     board = np.indices((1600, 1600)).sum(axis=0)[..., None] % 2 * np.full(3, 255, np.uint8)
     found = portrait(board.astype(np.uint8), camera, model, place(model), 96)
     assert np.abs(found.astype(int) - 127).max() < 12
+
+
+def test_portraits_from_where_none_were_trained_count_less(model):
+    """From in front for all, from above and from behind for nothing, in between for less."""
+
+    def seen_from(yaw, pitch):
+        turn = Rotation.from_euler("yx", [yaw, -pitch], degrees=True).as_matrix()
+        center = np.array(FACE_CENTER_CM) * 0.01
+        rotation = np.diag([1.0, -1.0, -1.0]) @ turn.T
+        pose = np.column_stack([rotation, [0, 0, 0.6] - rotation @ center])
+        camera = Camera("PINHOLE", 64, 64, np.array([90.0, 90.0, 32.0, 32.0]), pose)
+        # The models' origins and axes are not the cube's.
+        to = cube_from_model(model)
+        at = Similarity(CUBE_MM / 10, np.eye(3), -np.array(CUBE_OFFSET) / CUBE_SCALE_PER_CM)
+        return familiar(camera, model, Similarity.of_scale(0.01).compose(at).compose(to))
+
+    assert seen_from(0, 3) == seen_from(30, 0) == seen_from(-40, 5) == 1
+    assert 0 < seen_from(60, 3) < 1
+    assert seen_from(60, 3) == pytest.approx(seen_from(-60, 3), abs=1e-6)
+    assert 0 < seen_from(0, 25) < 1
+    assert seen_from(0, 40) == seen_from(0, -35) == seen_from(100, 0) == seen_from(180, 0) == 0
 
 
 def test_a_picture_without_a_head_is_not_read():
