@@ -37,7 +37,7 @@ class RegressOptions:
     output: Path
     validation: Path | None = None
     start: Path | None = None
-    steps: int = 4000
+    steps: int = 4200
     batch: int = 64
     learning_rate: float = 2e-3
     warm_up: int = 100

@@ -188,7 +188,7 @@ def test_portraits_from_where_none_were_trained_count_less(model):
 
     assert seen_from(0, 3) == seen_from(30, 0) == seen_from(-40, 5) == 1
     assert 0 < seen_from(60, 3) < 1
-    assert seen_from(60, 3) == pytest.approx(seen_from(-60, 3), abs=1e-6)
+    assert seen_from(60, 3) == pytest.approx(seen_from(-60, 3), abs=1e-4)
     assert 0 < seen_from(0, 25) < 1
     assert seen_from(0, 40) == seen_from(0, -35) == seen_from(100, 0) == seen_from(180, 0) == 0
 

@@ -86,11 +86,9 @@ def test_the_shipped_weights():
     assert isinstance(network, RegressorNetwork)
     size = network.config.size
     found = regressor.read(np.full((size, size, 3), 90, np.uint8))
-    # Nothing shows, so little is claimed to be known.
-    n = network.config.n_identity
-    energy = network.energy.double().numpy()
-    assert (found.variance * energy)[:n].sum() > 0.6 * energy[:n].sum()
+    # Nothing shows: whatever is guessed is no outlier, and by no means sure.
     assert (np.abs(found.mean) < 3).all()
+    assert found.variance.mean() > 0.5
     # Anchors lie on the canonical face, in mirrored pairs.
     left, right = network.anchors.chunk(2)
     np.testing.assert_allclose(left[:, 0], 1 - right[:, 0], atol=1e-6)
