@@ -43,10 +43,7 @@ def portrait(
         (size, size, 3) uint8; beyond the picture its border is repeated.
     """
     cube = cube_from_model(model)
-    middle = cube.inverse().points(
-        cube_from_cm(np.array([FACE_CENTER_CM], np.float32)).astype(np.float64)
-    )
-    seen = camera.rotation @ place.points(middle)[0] + camera.translation
+    seen = camera.rotation @ _face_center(cube, place) + camera.translation
     up = camera.rotation @ place.rotation @ cube.rotation.T[:, 1]
     turned = _towards(seen, up)
     unit = place.scale / cube.scale * CUBE_SCALE_PER_CM
@@ -66,12 +63,17 @@ def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
         place: of its mean head, see ``portrait``.
     """
     cube = cube_from_model(model)
-    center = cube_from_cm(np.array([FACE_CENTER_CM], np.float32)).astype(np.float64)
-    middle = place.points(cube.inverse().points(center))[0]
-    x, y, z = cube.rotation @ place.rotation.T @ (camera.center - middle)
+    back = camera.center - _face_center(cube, place)
+    x, y, z = cube.rotation @ place.rotation.T @ back
     yaw, pitch = np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
     off = np.hypot(yaw / _WIDE, (pitch - PITCH_MEAN) / PITCH_SD)
     return float(np.clip(_STRANGE - off, 0, 1))
+
+
+def _face_center(cube_from_head: Similarity, place: Similarity) -> DoubleArray:
+    """(3,) the middle of the mean head's face, in the world."""
+    center = cube_from_cm(np.array([FACE_CENTER_CM], np.float32)).astype(np.float64)
+    return np.asarray(place.points(cube_from_head.inverse().points(center))[0])
 
 
 def _towards(point: DoubleArray, up: DoubleArray) -> DoubleArray:

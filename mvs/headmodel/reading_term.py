@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from mvs.canonical.surface import Surface
 from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.places import Places
 from mvs.headmodel.state import State
 from mvs.headmodel.types import HeadModel, Shape
+from mvs.network.one_thread import one_thread
 from mvs.network.regressor import Reading, RegressorNetwork
 from mvs.types import DoubleArray
 
@@ -47,13 +49,14 @@ class FaceBasis:
         """Coefficients (K,) of a head, and their derivatives (K, P) by the shape's columns."""
         if self._linear is not None:
             values = np.concatenate([shape.identity, shape.expression])
-            return self._linear @ values - self._offset, self._linear
+            return np.einsum("kp,p->k", self._linear, values) - self._offset, self._linear
         n = self.n_identity
         at_rest = self._places.points(self._rest(shape))
         moved = [at_rest - self._places.points(self._model.neutral())]
         moved.append(self._places.points(shape) - at_rest)
-        parts = (self._analysis[:n] @ moved[0].ravel(), self._analysis[n:] @ moved[1].ravel())
-        return np.concatenate(parts) - self._offset, self._derivative(shape) if derive else None
+        parts = (self._analysis[:n], moved[0]), (self._analysis[n:], moved[1])
+        value = np.concatenate([_times(a, d.reshape(-1, 1))[:, 0] for a, d in parts])
+        return value - self._offset, self._derivative(shape) if derive else None
 
     def _derivative(self, shape: Shape) -> DoubleArray:
         n, k = self.n_identity, shape.identity.size
@@ -61,7 +64,10 @@ class FaceBasis:
         by_identity = np.zeros_like(by_all)
         by_identity[:, :k] = self._flat(self._rest(shape))[:, :k]
         return np.concatenate(
-            [self._analysis[:n] @ by_identity, self._analysis[n:] @ (by_all - by_identity)]
+            [
+                _times(self._analysis[:n], by_identity),
+                _times(self._analysis[n:], by_all - by_identity),
+            ]
         )
 
     def _flat(self, shape: Shape) -> DoubleArray:
@@ -70,6 +76,13 @@ class FaceBasis:
 
     def _rest(self, shape: Shape) -> Shape:
         return Shape(shape.identity, np.zeros_like(shape.expression), np.zeros_like(shape.joints))
+
+
+def _times(left: DoubleArray, right: DoubleArray) -> DoubleArray:
+    """Product of two matrices, the same bits whatever the number of threads."""
+    with one_thread():
+        product = torch.from_numpy(left) @ torch.from_numpy(np.ascontiguousarray(right))
+    return np.asarray(product.numpy())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from mvs.cache import file_digest
 from mvs.network.crop import check_image, empty_cube_map, paste_cube_map, sample_region
 from mvs.network.head_finder import FinderOptions, find_head, whole_picture
+from mvs.network.one_thread import one_thread
 from mvs.types import BoolArray, ByteArray, CubeMap, FloatArray, Square
 
 
@@ -33,41 +30,6 @@ class Prediction(NamedTuple):
     confidence: FloatArray
     mask: BoolArray
     normals: FloatArray | None = None
-
-
-class _OneThread:
-    """Keeps PyTorch at one thread per operation while any picture is being computed.
-
-    PyTorch keeps the number both for the process and for each thread, and a new thread starts from
-    the process's. So everyone who enters sets it, the first to enter stores what it was, and only
-    the last to leave restores it; a thread that left before keeps one, and is not asked again.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._n_threads = 1
-        self._here = threading.local()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if not self._n_inside and not getattr(self._here, "kept_one", False):
-                self._n_threads = torch.get_num_threads()
-            self._n_inside += 1
-            torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            with self._lock:
-                self._n_inside -= 1
-                self._here.kept_one = self._n_inside > 0
-                if not self._n_inside:
-                    torch.set_num_threads(self._n_threads)
-
-
-_one_thread = _OneThread()
 
 
 class NetworkEmbedder:
@@ -153,7 +115,7 @@ class NetworkEmbedder:
         check_image(image)
         if not self._has_mask:
             return whole_picture(image)
-        with _one_thread():
+        with one_thread():
             return find_head(image, self._predict_mask, self.size, self._finder)
 
     def embed(
@@ -185,7 +147,7 @@ class NetworkEmbedder:
 
     def _embed_region(self, image: ByteArray, region: Square) -> CubeMap:
         crop = sample_region(image, region, self.size)
-        with _one_thread():
+        with one_thread():
             answer = self._predict(crop.image)
         mask = answer.mask & crop.inside
         maps = (answer.coords, answer.confidence, mask, crop.image_from_map, answer.normals)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mvs.network.checkpoint import load_checkpoint, load_strict
 from mvs.network.encoder import Encoder, EncoderConfig
+from mvs.network.one_thread import one_thread
 from mvs.types import ByteArray, DoubleArray
 
 KIND = "regressor"
@@ -139,7 +140,7 @@ class Regressor:
         """What a portrait (S, S, 3) uint8 RGB says; the mean of it and its mirror image."""
         picture = torch.from_numpy(np.ascontiguousarray(portrait)).permute(2, 0, 1)[None].float()
         both = torch.cat([picture, picture.flip(3)]).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
+        with one_thread():
             mean, variance = self.network(both)
             mean[1] *= self.network.mirror
         return Reading(

@@ -71,11 +71,16 @@ def shown_person(head: Head, rng: np.random.Generator) -> Person:
         head: the model whose modes are drawn.
         rng: source of randomness.
     """
-    person = random_person(head, rng)
-    if rng.random() < 0.6:
-        person = replace(person, hat=None, visor=0.0, hood=None)
+    person = often_bareheaded(random_person(head, rng), rng)
     identity = rng.normal(0, rng.uniform(0.8, 1.3), len(person.identity))
     return replace(person, identity=identity.astype(np.float32))
+
+
+def often_bareheaded(person: Person, rng: np.random.Generator) -> Person:
+    """A person without hat and hood, in six of ten draws."""
+    if rng.random() < 0.6:
+        return replace(person, hat=None, visor=0.0, hood=None)
+    return person
 
 
 def covered_person(head: Head, rng: np.random.Generator) -> Person:

@@ -23,15 +23,15 @@ from mvs.headmodel.portrait import (
 from mvs.synthetic.degrade import develop, expose
 from mvs.synthetic.head import FACE, Head
 from mvs.synthetic.occluders import occlude
-from mvs.synthetic.people import random_expression, random_person
+from mvs.synthetic.people import often_bareheaded, random_expression, random_person
 from mvs.synthetic.render import Shot, look_at, render
+from mvs.synthetic.sample import HAIR_LEVELS
 from mvs.synthetic.scene import Person, Studio, build_scene
 from mvs.synthetic.scenery import random_scenery
 from mvs.synthetic.shards import ShardKind, ShardOptions, load_studio, save_shard, tiled
 from mvs.types import ByteArray, FloatArray
 
 SIZE = 224
-_HAIR_LEVELS = (0.0, 0.9)
 _STREAM = 272_603_513
 
 
@@ -66,7 +66,7 @@ def random_portrait(studio: Studio, rng: np.random.Generator) -> np.ndarray:
         rng: source of randomness.
     """
     person = random_subject(studio.head, rng)
-    scene = build_scene(studio, person, _HAIR_LEVELS)
+    scene = build_scene(studio, person, HAIR_LEVELS)
     shot = portrait_shot(laid_over(studio.head, scene.head), rng)
     photo = render(scene, shot, random_scenery(shot.size, rng), 2, 2)
     color = expose(photo.color, photo.mask, rng)
@@ -85,9 +85,7 @@ def random_subject(head: Head, rng: np.random.Generator) -> Person:
         head: the model whose modes are drawn.
         rng: source of randomness.
     """
-    person = random_person(head, rng)
-    if rng.random() < 0.6:
-        person = replace(person, hat=None, visor=0.0, hood=None)
+    person = often_bareheaded(random_person(head, rng), rng)
     identity = rng.normal(0, 1, len(person.identity)).astype(np.float32)
     return replace(person, identity=identity, expression=random_activations(head, rng))
 

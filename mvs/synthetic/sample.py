@@ -19,7 +19,7 @@ from mvs.types import BoolArray, ByteArray, DoubleArray, FloatArray
 
 _HEAD_CENTER = (0.0, 2.0, 0.5)
 _HEAD_HEIGHT_CM = 24.0
-_HAIR_LEVELS = (0.0, 0.9)
+HAIR_LEVELS = (0.0, 0.9)
 
 Subjects = Literal["any", "faces", "covered"]
 SUBJECTS: tuple[Subjects, ...] = get_args(Subjects)
@@ -62,7 +62,7 @@ def random_samples(
     """
     rng = np.random.default_rng(seed)
     draws = _DRAWS[subjects]
-    scene = build_scene(studio, draws.person(studio.head, rng), _HAIR_LEVELS)
+    scene = build_scene(studio, draws.person(studio.head, rng), HAIR_LEVELS)
     samples = []
     for _ in range(n_views):
         if _happens(draws.nobody, rng):
