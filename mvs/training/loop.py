@@ -25,7 +25,7 @@ from mvs.training.objective import Objective, warp
 from mvs.training.optimiser import Optimiser
 from mvs.training.options import TrainOptions
 from mvs.training.pairs import PairBatch, PairStream
-from mvs.training.precision import autocast
+from mvs.training.precision import autocast, find_device
 from mvs.training.state import average_into, load_state, save_half, save_state
 from mvs.training.validate import sample_pictures, validate
 
@@ -63,7 +63,7 @@ class Trainer:
             _, tensors = load_checkpoint(options.start, KIND, CompactConfig)
             load_strict(self.network, tensors, options.start)
         self.network.to(  # type: ignore[call-overload]
-            device=_device(options.device), memory_format=torch.channels_last
+            device=find_device(options.device), memory_format=torch.channels_last
         )
         self.mean = copy.deepcopy(self.network)
         self.objective = None
@@ -205,16 +205,6 @@ class _Means:
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device {name!r} is none that PyTorch knows; say cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("this PyTorch sees no CUDA device; train with --device cpu")
-    return device
 
 
 def _board(options: TrainOptions, step: int) -> Any:

@@ -1,4 +1,4 @@
-"""In which numbers a machine trains fastest."""
+"""Where a network is trained, and in which numbers that is fastest."""
 
 from __future__ import annotations
 
@@ -21,3 +21,18 @@ def autocast(device: str) -> torch.autocast:
     """Half-precision arithmetic where the device has it: any GPU, some processors."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or has_bfloat16())
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is none that PyTorch knows; say cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("this PyTorch sees no CUDA device; train with --device cpu")
+    return device

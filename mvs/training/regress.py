@@ -21,7 +21,7 @@ from mvs.synthetic.head import Head, load_head
 from mvs.training.optimiser import Optimiser
 from mvs.training.options import Schedule
 from mvs.training.portraits import PortraitBatch, PortraitStream
-from mvs.training.precision import autocast
+from mvs.training.precision import autocast, find_device
 from mvs.training.regress_options import RegressOptions
 from mvs.training.shape_basis import at_anchors, make_basis
 from mvs.training.state import average_into, load_state, save_half, save_state
@@ -48,7 +48,7 @@ class RegressorTrainer:
         _start(self.network, options, head)
         self._labels = Labels(self.network, head)
         self.network.to(  # type: ignore[call-overload]
-            device=options.device, memory_format=torch.channels_last
+            device=find_device(options.device), memory_format=torch.channels_last
         )
         self.mean = copy.deepcopy(self.network)
         self.optimiser = Optimiser(self.network, options.learning_rate, options.decay)

@@ -223,6 +223,11 @@ def test_other_states_and_portraits_are_refused(options, tmp_path, head):
         PortraitStream(tmp_path, head, 32, 0)
 
 
+def test_devices_that_are_not_there_are_refused(options):
+    with pytest.raises(ValueError, match="none that PyTorch knows"):
+        RegressorTrainer(replace(options, device="abacus"))
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"steps": -1}, {"batch": 0}, {"learning_rate": 0.0}, {"average": 1.0}, {"threads": 0}],
