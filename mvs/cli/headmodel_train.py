@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 
 from mvs.training.regress_options import RegressOptions
@@ -22,13 +20,7 @@ class Options(RegressOptions):
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import deliver
+    from mvs.cli.show import show_reports
     from mvs.training.regress import RegressorTrainer
 
-    reports = []
-    for report in RegressorTrainer(options).run():
-        reports.append(report)
-        deliver({"reports": reports})
-        if not options.quiet:
-            sys.stdout.write(json.dumps({k: round(v, 5) for k, v in report.items()}) + "\n")
-            sys.stdout.flush()
+    show_reports(RegressorTrainer(options).run(), options.quiet)

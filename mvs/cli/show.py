@@ -7,9 +7,10 @@ commands say what they found with ``deliver``, and print as always.
 from __future__ import annotations
 
 import io
+import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,6 +79,18 @@ def for_gathering(options: Any) -> Any:
         return options
     _documents[-1].is_muted = True
     return replace(options, quiet=False)
+
+
+def show_reports(reports: Iterable[Mapping[str, float]], quiet: bool) -> None:
+    """Print each report of a training as a line of JSON when it comes, and deliver all so far."""
+    gathered = []
+    for report in reports:
+        gathered.append(dict(report))
+        deliver({"reports": gathered})
+        if not quiet:
+            line = json.dumps({name: round(value, 5) for name, value in report.items()})
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
 
 def deliver(found: Mapping[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -96,13 +94,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run the command."""
-    from mvs.cli.show import deliver
+    from mvs.cli.show import show_reports
     from mvs.training.loop import Trainer
 
-    reports = []
-    for report in Trainer(options.resolve()).run():
-        reports.append(report)
-        deliver({"reports": reports})
-        if not options.quiet:
-            sys.stdout.write(json.dumps({k: round(v, 5) for k, v in report.items()}) + "\n")
-            sys.stdout.flush()
+    show_reports(Trainer(options.resolve()).run(), options.quiet)

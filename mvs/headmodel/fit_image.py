@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from calib.camera import Camera
@@ -15,8 +17,10 @@ from mvs.headmodel.stages import solve_stages, vertex_confidence
 from mvs.headmodel.start import place_in_view, simple_camera
 from mvs.headmodel.state import State
 from mvs.headmodel.types import Fit, HeadModel
-from mvs.network.regressor import Regressor
 from mvs.types import ByteArray, CubeMap, Embedder
+
+if TYPE_CHECKING:
+    from mvs.network.regressor import Regressor
 
 # Focal length of a picture of which nobody knows it, in longer sides: a field of 37 degrees.
 USUAL_FOCAL = 1.5

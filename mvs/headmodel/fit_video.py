@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,8 +27,10 @@ from mvs.headmodel.state import State, columns, rotation_of, vector_of
 from mvs.headmodel.terms import change
 from mvs.headmodel.types import Fit, HeadModel
 from mvs.network.crop import empty_cube_map
-from mvs.network.regressor import Regressor
 from mvs.types import ByteArray, CubeMap, Embedder, FloatArray, Square
+
+if TYPE_CHECKING:
+    from mvs.network.regressor import Regressor
 
 _LARGER = "give a video with a face in it, large and sharp"
 # Side of the square that the network looks at, in sides of the head's box of the frame before.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mvs.headmodel.energy import Energy, start_state
 from mvs.headmodel.observe import Observation
@@ -13,8 +14,10 @@ from mvs.headmodel.solve import minimise
 from mvs.headmodel.stages import SHAPE
 from mvs.headmodel.start import place_in_view, shows_head
 from mvs.headmodel.types import HeadModel
-from mvs.network.regressor import Regressor
 from mvs.types import ByteArray
+
+if TYPE_CHECKING:
+    from mvs.network.regressor import Regressor
 
 
 class Reader:

@@ -8,18 +8,19 @@ variance 1 / (1 / variance - 1).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mvs.canonical.surface import Surface
 from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.places import Places
 from mvs.headmodel.state import State
 from mvs.headmodel.types import HeadModel, Shape
-from mvs.network.one_thread import one_thread
-from mvs.network.regressor import Reading, RegressorNetwork
 from mvs.types import DoubleArray
+
+if TYPE_CHECKING:
+    from mvs.network.regressor import Reading, RegressorNetwork
 
 _CM_PER_M = 100.0
 # Corners around an anchor whose faces are looked at.
@@ -80,6 +81,10 @@ class FaceBasis:
 
 def _times(left: DoubleArray, right: DoubleArray) -> DoubleArray:
     """Product of two matrices, the same bits whatever the number of threads."""
+    import torch
+
+    from mvs.network.one_thread import one_thread
+
     with one_thread():
         product = torch.from_numpy(left) @ torch.from_numpy(np.ascontiguousarray(right))
     return np.asarray(product.numpy())

@@ -85,6 +85,26 @@ def save_shard(path: Path, records: np.ndarray) -> Path:
     return path
 
 
+def open_shard(path: Path, kind: np.dtype[np.void], other: str) -> np.ndarray:
+    """The records of a shard, mapped into memory.
+
+    Args:
+        path: of the shard.
+        kind: of its records.
+        other: what it holds if its records are of another kind, for the error.
+
+    Raises:
+        ValueError: if the file is no such shard.
+    """
+    try:
+        records = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
+    if records.dtype != kind or not len(records):
+        raise ValueError(f"{path}: holds {other}; render it again")
+    return np.asanyarray(records)
+
+
 @cache
 def load_studio(path: Path) -> Studio:
     """The head model of a file, read once by each process."""

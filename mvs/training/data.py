@@ -21,6 +21,7 @@ from mvs.synthetic.dataset import (
     decode_normals,
     shard_path,
 )
+from mvs.synthetic.shards import open_shard
 from mvs.training.augment import augment
 from mvs.types import FloatArray
 
@@ -144,13 +145,7 @@ def read_shard(path: Path) -> np.ndarray:
     Raises:
         ValueError: if the file is no shard of this version's records.
     """
-    try:
-        records = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
-    if records.dtype != RECORD or not len(records):
-        raise ValueError(f"{path}: holds other labels than this version's; render it again")
-    return np.asanyarray(records)
+    return open_shard(path, RECORD, "other labels than this version's")
 
 
 def to_batch(records: np.ndarray, flipped: np.ndarray, size: int) -> Batch:

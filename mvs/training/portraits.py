@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mvs.synthetic.head import Head
 from mvs.synthetic.portraits import SIZE, portrait_path, record_type
+from mvs.synthetic.shards import open_shard
 from mvs.training.augment import photograph_anew
 from mvs.types import ByteArray, DoubleArray
 
@@ -47,11 +48,14 @@ class PortraitStream:
     def __init__(self, folder: Path, head: Head, size: int, seed: int) -> None:
         self._size, self._seed = size, seed
         self._shards: list[np.ndarray] = []
-        while portrait_path(folder, len(self._shards)).is_file():
-            self._shards.append(_read(portrait_path(folder, len(self._shards)), head))
+        while (path := portrait_path(folder, len(self._shards))).is_file():
+            self._shards.append(
+                open_shard(path, record_type(head), "no portraits of this head model")
+            )
         if not self._shards:
-            name = portrait_path(folder, 0).name
-            raise ValueError(f"{folder}: holds no {name}; make some with mvs synthesize portraits")
+            raise ValueError(
+                f"{folder}: holds no {path.name}; make some with mvs synthesize portraits"
+            )
         self._starts = np.cumsum([0] + [len(shard) for shard in self._shards])
 
     def __len__(self) -> int:
@@ -61,7 +65,9 @@ class PortraitStream:
         """The portraits of one step, changed at random."""
         n = len(self)
         first = step * batch
-        rows = [self._order(k // n)[k % n] for k in range(first, first + batch)]
+        places = range(first, first + batch)
+        orders = {round_: self._order(round_) for round_ in {k // n for k in places}}
+        rows = [orders[k // n][k % n] for k in places]
         rng = np.random.default_rng((self._seed, step))
         records = [self._record(row) for row in rows]
         pictures = np.stack([jittered(record["image"], self._size, rng) for record in records])
@@ -123,13 +129,3 @@ def _batch(pictures: ByteArray, records: list[np.ndarray], mirrored: np.ndarray)
     )
     planes = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     return PortraitBatch(planes, identity, expression, torch.from_numpy(mirrored))
-
-
-def _read(path: Path, head: Head) -> np.ndarray:
-    try:
-        records = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable shard ({error}); render it again") from None
-    if records.dtype != record_type(head) or not len(records):
-        raise ValueError(f"{path}: holds no portraits of this head model; render it again")
-    return np.asanyarray(records)

@@ -18,6 +18,7 @@ from mvs.network.compact import WEIGHTS as COMPACT_WEIGHTS
 from mvs.network.compact import CompactConfig
 from mvs.network.regressor import KIND, RegressorConfig, RegressorNetwork
 from mvs.synthetic.head import Head, load_head
+from mvs.synthetic.portraits import SIZE
 from mvs.training.optimiser import Optimiser
 from mvs.training.options import Schedule
 from mvs.training.portraits import PortraitBatch, PortraitStream
@@ -39,6 +40,8 @@ class RegressorTrainer:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         self.options = options
+        if options.network.size > SIZE:
+            raise ValueError(f"size must be at most {SIZE}, got {options.network.size}")
         head = load_head(options.head)
         self._stream = PortraitStream(options.data, head, options.network.size, options.seed)
         self._judge = None

@@ -64,7 +64,16 @@ def make_basis(head: Head, n_anchors: int, n_identity: int, n_expression: int) -
         n_anchors: places, an even number.
         n_identity: components of people at rest.
         n_expression: components of expressions, drawn as those of portraits are.
+
+    Raises:
+        ValueError: if the number of places is odd or below 4, or the model has fewer components.
     """
+    if n_anchors < 4 or n_anchors % 2:
+        raise ValueError(f"n_anchors must be even and at least 4, got {n_anchors}")
+    most = {"n_identity": len(head.identity_modes), "n_expression": len(head.expression_modes)}
+    for (name, bound), n in zip(most.items(), (n_identity, n_expression), strict=True):
+        if n > bound:
+            raise ValueError(f"{name} must be at most {bound}, as the model has, got {n}")
     anchors = _anchors(head, n_anchors)
     cube = anchors.points * CUBE_SCALE_PER_CM + CUBE_OFFSET
     rng = np.random.default_rng(0)

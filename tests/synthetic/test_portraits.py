@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM
+from calib.camera import Camera
+from calib.scale import Similarity
+from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM, portrait
 from mvs.synthetic import portraits
 from mvs.synthetic.head import FACE
 from mvs.synthetic.portraits import (
@@ -19,8 +22,8 @@ from mvs.synthetic.portraits import (
     random_subject,
     record_type,
 )
-from mvs.synthetic.render import look_at
 from mvs.synthetic.shards import write_shards
+from tests.headmodel.models import small_ict
 from tests.synthetic.test_render import person_of
 
 
@@ -54,15 +57,26 @@ def test_how_large_a_head_is_does_not_show(studio):
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
 
 
-def test_the_camera_is_that_of_the_fits_portraits(studio):
-    """A mean head in its own place, seen from in front: one camera by both ways."""
-    place = laid_over(studio.head, studio.head.template)
-    rng = np.random.default_rng(0)
-    shot = portrait_shot(place, rng)
-    distance = np.linalg.norm(shot.R.T @ shot.t + FACE_CENTER_CM)
-    assert shot.focal == pytest.approx(PIXELS_PER_CM * distance, rel=1e-6)
-    other = look_at(np.array(FACE_CENTER_CM), 0.2, 0.1, 0.0, 50.0)
-    assert (other.R @ other.R.T).trace() == pytest.approx(3.0)
+def test_a_fit_takes_portraits_as_they_are_rendered():
+    """From one place, cut out of a wide and tilted picture, a dot is where a portrait has it."""
+    model = small_ict(1500)
+    cm = Similarity(1.05, Rotation.from_euler("xy", [4, -7], degrees=True).as_matrix(), np.ones(3))
+    shot = portrait_shot(cm, np.random.default_rng(3))
+    eye = -shot.R.T @ shot.t
+    tilt = Rotation.from_euler("zyx", [20, 6, -4], degrees=True).as_matrix() @ shot.R
+    params = np.array([0.9 * shot.focal * 3, 0.9 * shot.focal * 3, 700.0, 640.0])
+    pose = np.column_stack([tilt, -tilt @ eye])
+    camera = Camera("PINHOLE", 1400, 1300, params, pose)
+    off = np.array([[0, 0, 0], [5, 1, -2], [-3, 6, 1], [0, -6, 2]])
+    points = cm.points(off + FACE_CENTER_CM)
+    y, x = np.mgrid[:1300, :1400] + 0.5
+    for point, wanted in zip(points, project(shot, points), strict=True):
+        px, py = camera.project(point[None])[0][0]
+        dot = np.where(np.hypot(x - px, y - py) < 9, 255, 0).astype(np.uint8)
+        found = portrait(np.repeat(dot[..., None], 3, axis=2), camera, model, cm, SIZE)[..., 0]
+        rows, columns = np.indices(found.shape) + 0.5
+        middle = [np.average(columns, weights=found), np.average(rows, weights=found)]
+        np.testing.assert_allclose(middle, wanted, atol=0.3)
 
 
 def test_a_portrait_is_of_its_seed_alone(studio):

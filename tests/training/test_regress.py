@@ -223,6 +223,21 @@ def test_other_states_and_portraits_are_refused(options, tmp_path, head):
         PortraitStream(tmp_path, head, 32, 0)
 
 
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"n_anchors": 61}, "n_anchors must be even"),
+        ({"n_anchors": 2}, "n_anchors must be even and at least 4"),
+        ({"n_identity": 7}, "n_identity must be at most 6"),
+        ({"n_expression": 8}, "n_expression must be at most 7"),
+        ({"size": 256}, "size must be at most 224"),
+    ],
+)
+def test_sizes_that_the_model_has_not_are_refused(options, bad, why):
+    with pytest.raises(ValueError, match=why):
+        RegressorTrainer(replace(options, network=replace(options.network, **bad)))
+
+
 def test_devices_that_are_not_there_are_refused(options):
     with pytest.raises(ValueError, match="none that PyTorch knows"):
         RegressorTrainer(replace(options, device="abacus"))
