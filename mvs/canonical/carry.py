@@ -72,8 +72,9 @@ def fit_affine(seen: Correspondences) -> tuple[DoubleArray, DoubleArray]:
 
 
 def apply_affine(fit: DoubleArray, places: DoubleArray) -> DoubleArray:
-    """Values (K, D) of places (K, 3)."""
-    return np.asarray(_affine(places) @ fit)
+    """Values (K, D) of places (K, 3); each the same bits whatever the others are."""
+    x, y, z = (places[:, k : k + 1] - 0.5 for k in range(3))
+    return np.asarray(fit[0] + x * fit[1] + y * fit[2] + z * fit[3])
 
 
 def carry(seen: Correspondences, places: DoubleArray, radius: float) -> DoubleArray:
@@ -121,7 +122,8 @@ def map_locally(
         radius: width of the neighbourhood, in the cube.
 
     Returns:
-        (K, D), NaN where too little is seen, and confidence (K,) in [0, 1].
+        (K, D), NaN where too little is seen, and confidence (K,) in [0, 1]; of each place the same
+        bits whatever the others are.
     """
     found = np.full((len(places), seen.values.shape[1]), np.nan)
     confidence = np.zeros(len(places), np.float32)
@@ -131,36 +133,33 @@ def map_locally(
     fit, _ = fit_affine(seen)
     error = seen.values - apply_affine(fit, seen.coords)
     weight = seen.weight * _agreeing(seen, error)
-    known = np.flatnonzero(np.isfinite(places).all(axis=1))
-    for first in range(0, len(known), _BATCH):
-        rows = known[first : first + _BATCH]
-        squared = _squared(seen.coords, places[rows])
-        away = np.sqrt(squared.min(axis=1))
-        width = np.maximum(radius, away)
-        near = np.exp(-0.5 * squared / width[:, None] ** 2) * weight
-        found[rows] = apply_affine(fit, places[rows])
-        found[rows] += _local_errors(near, seen.coords, error, places[rows])
-        sure = (near @ seen.weight) / near.sum(axis=1)
-        confidence[rows] = np.minimum(sure, 1.0) * np.exp(-0.5 * (away / _REACH) ** 2)
-    return found, confidence
+    basis = _affine(seen.coords)
+    products = basis[:, :, None] * np.concatenate([basis, error], axis=1)[:, None]
+    for row in np.flatnonzero(np.isfinite(places).all(axis=1)):
+        squared = ((seen.coords - places[row]) ** 2).sum(axis=1)
+        away = float(np.sqrt(squared.min()))
+        near = np.exp(-0.5 * squared / max(radius, away) ** 2) * weight
+        sums = (near @ products.reshape(len(near), -1)).reshape(products.shape[1:])
+        found[row] = _local_error(sums, places[row])
+        sure = float(near @ seen.weight) / float(near.sum())
+        confidence[row] = min(sure, 1.0) * np.exp(-0.5 * (away / _REACH) ** 2)
+    return found + apply_affine(fit, places), confidence
 
 
-def _local_errors(
-    near: DoubleArray, coords: DoubleArray, error: DoubleArray, places: DoubleArray
-) -> DoubleArray:
-    """Affine fits (K, D) of errors (N, D), weighted by near (K, N), at the places."""
-    basis = _affine(coords)
-    k, n = near.shape
-    normal = (near @ (basis[:, :, None] * basis[:, None]).reshape(n, 16)).reshape(k, 4, 4)
-    right = (near @ (basis[:, :, None] * error[:, None]).reshape(n, -1)).reshape(k, 4, -1)
+def _local_error(sums: DoubleArray, place: DoubleArray) -> DoubleArray:
+    """Weighted affine fit (D,) of errors, at a place.
+
+    Args:
+        sums: (4, 4 + D) of the weighted products of the affine basis with itself and the errors.
+        place: (3,).
+    """
     # Moved to the place: offsets are c - p, and the constant term is the answer.
-    move = np.tile(np.eye(4), (k, 1, 1))
-    move[:, 1:, 0] = -(places - 0.5)
-    normal = move @ normal @ move.transpose(0, 2, 1)
-    right = move @ right
-    slope = np.einsum("kii->ki", normal)[:, 1:].mean(axis=1)
-    normal[:, [1, 2, 3], [1, 2, 3]] += _RIDGE * slope[:, None] + 1e-12 * normal[:, :1, 0]
-    return np.asarray(np.linalg.solve(normal, right)[:, 0])
+    move = np.eye(4)
+    move[1:, 0] = -(place - 0.5)
+    normal, right = move @ sums[:, :4] @ move.T, move @ sums[:, 4:]
+    slope = np.trace(normal[1:, 1:]) / 3
+    normal[[1, 2, 3], [1, 2, 3]] += _RIDGE * slope + 1e-12 * normal[0, 0]
+    return np.asarray(np.linalg.solve(normal, right)[0])
 
 
 def _agreeing(seen: Correspondences, error: DoubleArray) -> DoubleArray:

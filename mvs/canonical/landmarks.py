@@ -188,8 +188,9 @@ def find_layout(
 
 
 def _to_picture(cube_map: CubeMap, pixels: DoubleArray) -> DoubleArray:
+    """Pixels (K, 2) of the map in the picture; each the same bits whatever the others are."""
     affine = cube_map.image_from_map
-    return np.asarray(pixels @ affine[:, :2].T + affine[:, 2])
+    return np.asarray(pixels[:, :1] * affine[:, 0] + pixels[:, 1:] * affine[:, 1] + affine[:, 2])
 
 
 @dataclass(frozen=True, eq=False)

@@ -203,7 +203,11 @@ def _bend(coords: FloatArray, rows: IntArray, away: DoubleArray, rays: DoubleArr
 def _look_up(
     surface: Mesh, view: int, shots: Shots
 ) -> tuple[BoolArray, FloatArray, DoubleArray, FloatArray]:
-    """Which vertices a view shows, and their places in the cube, weight and confidence."""
+    """Which vertices a view shows, and their places in the cube, weight and confidence.
+
+    A pixel whose place is far from the vertex' own shows something else: at its border a surface
+    reaches beyond what was seen, and would reach further with every frame that starts from it.
+    """
     camera, cube_map = shots.cameras[view], shots.cube_maps[view]
     points, normals = surface.vertices.points, surface.vertices.normals
     pixels, depth = camera.project(points)
@@ -218,6 +222,8 @@ def _look_up(
     cosine = (towards * normals).sum(axis=1) / np.linalg.norm(towards, axis=1)
     rows = (cosine > 0) & (depth < nearest + _BEHIND * shots.radius) & (confidence > 0)
     coords = sample_coords(cube_map.coords, on_map[rows])
+    same = np.linalg.norm(coords - surface.vertices.coords[rows], axis=1) < _SAME_PLACE
+    rows[rows], coords = same, coords[same]
     sure = confidence[rows]
     return rows, coords, cosine[rows] * sure.astype(np.float64) ** 2, sure
 

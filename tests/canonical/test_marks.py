@@ -140,6 +140,17 @@ def test_an_affine_map_is_carried_exactly():
     assert np.isnan(carry(flat, places, 0.05)).all()
 
 
+def test_a_place_is_carried_alike_alone_and_among_others():
+    rng = np.random.default_rng(3)
+    coords, places = rng.random((5000, 3)), rng.random((9, 3))
+    seen = Correspondences(coords, np.sin(4 * coords), rng.random(5000))
+    together = map_locally(seen, places, 0.1)
+    for k in range(len(places)):
+        alone = map_locally(seen, places[k : k + 1], 0.1)
+        for one, many in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one[0], many[k])
+
+
 def ball_mesh(noise=0.0):
     """A ball of radius 0.1 m whose cube coordinates are its positions', with noise."""
     unit, faces = unit_ball(60, 90)

@@ -119,6 +119,18 @@ def test_places_are_those_of_the_pictures(scene, prior):
     assert found.n_views.min() == 2
 
 
+def test_vertices_where_pixels_show_another_place_are_left_out(scene, prior):
+    """As a border that reaches beyond the head, with its last place carried on."""
+    vertices, shots = prior.surface.vertices, shots_of(scene)
+    kept = cloud_of(prior.surface, shots)
+    left = scene.head_from_world(vertices.points)[:, 0] > 0
+    strange = vertices.coords + np.where(left, np.float32(0.04), np.float32(0))[:, None]
+    found = cloud_of(Mesh(replace(vertices, coords=strange), prior.surface.faces), shots)
+    right = scene.head_from_world(kept.points)[:, 0] <= 0
+    assert right.sum() > 100
+    np.testing.assert_array_equal(found.points, kept.points[right])
+
+
 def test_what_no_two_views_show_is_left_out(scene, prior):
     shots = shots_of(scene)
     right = scene.head_from_world(prior.surface.vertices.points)[:, 0] > 0
