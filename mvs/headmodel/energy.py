@@ -12,6 +12,7 @@ from mvs.headmodel.observe import Observation
 from mvs.headmodel.options import FitOptions
 from mvs.headmodel.outline import Contour, Outline
 from mvs.headmodel.places import Places
+from mvs.headmodel.pupils import PupilDistance
 from mvs.headmodel.solve import Box
 from mvs.headmodel.start import cube_from_model
 from mvs.headmodel.state import State, columns
@@ -106,6 +107,7 @@ class Energy:
         self._outlines = tuple(o for o in observations if isinstance(o, Outline) and len(o))
         self._contour = Contour(model) if self._outlines else None
         self._scan = scan
+        self._pupils = PupilDistance(model, options.pupils_mm) if options.pupils_mm else None
         self.sights: tuple[Sight, ...] = ()
         self.pairs: Pairs | None = None
         self._unit_mm = 0.0
@@ -186,6 +188,8 @@ class Energy:
         for other in self.beside:
             found = change(state, other, self.beside_sd, derive)
             terms.append(Rows(*found, np.ones(len(found[0]))))
+        if self._pupils is not None:
+            terms.append(Rows(*self._pupils.errors(state, derive), np.full(1, 1 / self._n_frames)))
         means = np.zeros(len(self._deviations))
         found = prior(state, self._deviations, means, derive)
         terms.append(Rows(*found, np.ones(len(means))))

@@ -21,7 +21,7 @@ FACE_CENTER_CM = (0.0, 0.5, 8.0)
 # Pixels of a portrait per cm at that depth.
 PIXELS_PER_CM = 8.75
 # Where portraits are rendered from to train on, radians from the front.
-YAW_SD, PITCH_MEAN, PITCH_SD = 0.45, 0.05, 0.2
+YAW_SD, PITCH_MEAN, PITCH_SD = 0.45, 0.05, 0.25
 # Where a portrait counts for nothing, in pitch by that deviation, in yaw by a wider one, as few
 # portraits from beside taught enough; for all it counts one before.
 _STRANGE, _WIDE = 2.5, 0.55

@@ -29,8 +29,9 @@ from mvs.training.state import average_into, load_state, save_half, save_state
 
 _AVERAGE_EVERY = 5
 _STATE, _NEWEST, _LOG = "state.safetensors", "regressor.safetensors", "log.jsonl"
-# Weights of components by the lengths that they make, beside the squares, and of the variances.
-_LENGTH, _VARIANCE = 0.7, 0.05
+# Weights of components by the lengths that they make, beside the squares: of identity, and of
+# expressions, of which small ones are seen as well as large ones. And of the variances.
+_LENGTHS, _VARIANCE = (0.7, 2.0), 0.05
 
 
 class RegressorTrainer:
@@ -53,6 +54,10 @@ class RegressorTrainer:
         self.network.to(  # type: ignore[call-overload]
             device=find_device(options.device), memory_format=torch.channels_last
         )
+        self._frozen = [self.network.stem, self.network.level4] if options.frozen else []
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self._share = _shares(self.network)
         self.mean = copy.deepcopy(self.network)
         self.optimiser = Optimiser(self.network, options.learning_rate, options.decay)
         self.step = 0
@@ -83,6 +88,8 @@ class RegressorTrainer:
 
     def _update(self, batch: PortraitBatch) -> float:
         self.network.train()
+        for module in self._frozen:
+            module.eval()
         with autocast(self.options.device):
             mean, variance = self.network(batch.pictures.to(self.options.device).float())
         loss = self._loss(mean, variance, self._labels.of(batch).to(mean.device))
@@ -97,11 +104,8 @@ class RegressorTrainer:
 
     def _loss(self, mean: Tensor, variance: Tensor, truth: Tensor) -> Tensor:
         squared = (mean - truth).square()
-        energy = self.network.energy
-        length = energy.sqrt()
-        share = energy / energy.sum() + _LENGTH * length / length.sum()
         doubt = variance + squared.detach() * (-variance).exp()
-        return (squared * share).sum(dim=1).mean() + _VARIANCE * doubt.mean()
+        return (squared * self._share).sum(dim=1).mean() + _VARIANCE * doubt.mean()
 
     def _report(self, figures: dict[str, float]) -> dict[str, float]:
         report = {"step": float(self.step)} | figures
@@ -164,6 +168,15 @@ def judge(
         found[name] = float((error[rows] * spread).sum() / (truth[rows] * spread).sum())
         found[f"{name}_claimed"] = float((doubt[rows] * spread).sum() / spread.sum())
     return found
+
+
+def _shares(network: RegressorNetwork) -> Tensor:
+    """Weights (K,) of the coefficients' squared errors."""
+    energy, n = network.energy, network.config.n_identity
+    length = energy.sqrt()
+    counts = torch.full_like(length, _LENGTHS[1])
+    counts[:n] = _LENGTHS[0]
+    return energy / energy.sum() + counts * length / length.sum()
 
 
 def _start(network: RegressorNetwork, options: RegressOptions, head: Head) -> None:

@@ -25,6 +25,7 @@ class RegressOptions:
         warm_up: steps over which it rises.
         checkpoint_every: steps.
         decay: of the matrices, relative to the learning rate.
+        frozen: leave the encoder's first levels, to stride 4, as they start: a fifth of the time.
         average: decay of the running mean of the weights, which is what is kept.
         threads: of PyTorch.
         device: where to compute, ``cpu`` or ``cuda``.
@@ -43,6 +44,7 @@ class RegressOptions:
     warm_up: int = 100
     checkpoint_every: int = 250
     decay: float = 0.05
+    frozen: bool = False
     average: float = 0.998
     threads: int = 1
     device: str = "cpu"

@@ -1,5 +1,7 @@
 """Exact cube maps of posed models: what a network that is never wrong would say."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -108,3 +110,14 @@ def picture(number, size=64):
     image = np.zeros((size, size, 3), np.uint8)
     image[0, 0, 0] = number
     return image
+
+
+def pupils_mm(model, shape):
+    """Distance between the centres of a head's eyeballs, eyes straight ahead."""
+    still = replace(shape, expression=0 * shape.expression, joints=0 * shape.joints)
+    vertices, topology = model.vertices(still), model.topology
+    left, right = (
+        vertices[topology.parts == topology.part_names.index(name)].mean(axis=0)
+        for name in ("left_eye", "right_eye")
+    )
+    return 1000 * model.unit_m * float(np.linalg.norm(left - right))

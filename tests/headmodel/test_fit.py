@@ -32,6 +32,7 @@ from tests.headmodel.maps import (
     person,
     picture,
     place,
+    pupils_mm,
     spoiled,
 )
 from tests.headmodel.models import small_flame, small_ict
@@ -80,6 +81,18 @@ def test_exact_map(model):
     off = camera.project(fit.vertices())[0] - camera.project(truth)[0]
     assert np.linalg.norm(off[face(model)], axis=1).max() < 0.05
     assert not fit.warnings
+
+
+def test_the_pupils_tell_the_size():
+    model = small_ict(1500)
+    cube_map, camera, truth, shape = one_view(model)
+    known = replace(SURE, pupils_mm=pupils_mm(model, shape))
+    off = [
+        posed_error_mm(fit_map(cube_map, camera, model, options), truth, aligned=False)
+        for options in (SURE, known)
+    ]
+    assert off[0] > 3.0
+    assert off[1] < 1.0
 
 
 def test_jaw_of_a_skinned_head():

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mvs.headmodel.places import Places
+from mvs.headmodel.pupils import PupilDistance
 from mvs.headmodel.state import State, columns, rotation_of, vector_of
 from mvs.headmodel.terms import Rows, change, normal_errors, prior, reprojection, to_planes
-from tests.headmodel.maps import camera_at, person, place
+from tests.headmodel.maps import camera_at, person, place, pupils_mm
 from tests.headmodel.models import small_flame, small_ict
 
 STEP = 1e-6
@@ -84,6 +85,16 @@ def test_prior(state):
     deviations = np.linspace(0.5, 2.0, at.n_shape + 1)
     means = np.linspace(-0.1, 0.1, at.n_shape + 1)
     check(lambda s, d: prior(s, deviations, means, d), at)
+
+
+def test_pupils(state):
+    model, at = state
+    check(PupilDistance(model, 60.0).errors, at)
+    # Half a millimetre is one standard deviation.
+    assert (
+        abs(PupilDistance(model, pupils_mm(model, at.shape) - 1.0).errors(at, False)[0][0, 0] - 2.0)
+        < 0.2
+    )
 
 
 @pytest.mark.parametrize("turn", [0.0, 1e-6, 0.4])

@@ -1,0 +1,61 @@
+"""The distance between the pupils: what tells the size of a head that one camera sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mvs.headmodel.state import State
+from mvs.headmodel.types import HeadModel, Shape
+from mvs.types import DoubleArray, IntArray
+
+# What it is measured to, mm.
+_SIGMA = 0.5
+# Vertices of an eyeball that are looked at, about.
+_N_ROWS = 64
+
+
+class PupilDistance:
+    """A known distance between the pupils when they look far away: of the eyeballs' centres."""
+
+    def __init__(self, model: HeadModel, mm: float) -> None:
+        """Takes hold of the model's eyeballs.
+
+        Args:
+            model: head model.
+            mm: the distance, millimetres.
+
+        Raises:
+            ValueError: if the model has no eyeballs.
+        """
+        self._model, self._mm = model, mm
+        self._rows = [_eyeball(model, side) for side in ("left_eye", "right_eye")]
+
+    def errors(self, state: State, derive: bool) -> tuple[DoubleArray, DoubleArray | None]:
+        """Residual (1, 1) in standard deviations and its derivatives (1, 1, P)."""
+        model, at_rest = self._model, _at_rest(state.shape)
+        mm = 1000 * model.unit_m
+        left, right = (model.vertices(at_rest, rows).mean(axis=0) for rows in self._rows)
+        apart = left - right
+        distance = float(np.linalg.norm(apart))
+        error = np.array([[(mm * distance - self._mm) / _SIGMA]])
+        if not derive:
+            return error, None
+        n = state.shape.identity.size
+        slopes = [model.jacobian(at_rest, rows)[:, :, :n].mean(axis=0) for rows in self._rows]
+        jacobian = np.zeros((1, 1, state.size))
+        jacobian[0, 0, :n] = mm / _SIGMA * (apart / distance) @ (slopes[0] - slopes[1])
+        return error, jacobian
+
+
+def _at_rest(shape: Shape) -> Shape:
+    """Eyes that turn do not move apart."""
+    return Shape(shape.identity, np.zeros_like(shape.expression), np.zeros_like(shape.joints))
+
+
+def _eyeball(model: HeadModel, name: str) -> IntArray:
+    topology = model.topology
+    if name in topology.part_names:
+        rows = np.flatnonzero(topology.parts == topology.part_names.index(name))
+        if len(rows):
+            return rows[:: max(len(rows) // _N_ROWS, 1)].astype(np.int32)
+    raise ValueError("the head model has no eyeballs, between which pupils_mm could be measured")
