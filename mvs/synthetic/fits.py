@@ -35,7 +35,7 @@ from mvs.synthetic.capture import (
     write_view,
 )
 from mvs.synthetic.degrade import expose
-from mvs.synthetic.head import load_head
+from mvs.synthetic.head import EYEBALL_RANGES, Head, load_head
 from mvs.synthetic.people import random_expression, random_person
 from mvs.synthetic.render import Shot, look_at, render
 from mvs.synthetic.scene import Person, Studio, build_scene
@@ -151,13 +151,20 @@ def _write_person(options: FitSetOptions, studio: Studio, number: int, output: P
     write_head(output / "gt" / "neutral.ply", studio.head, _in_world(neutral))
     landmarks = landmark_truth(studio, scene, names, shots, hidden)
     write_json(output / "gt" / "landmarks.json", landmarks)
-    write_json(output / "gt" / "info.json", _info(options, studio, person, shots))
+    info = _info(options, studio, person, shots) | {"pupils_mm": _pupils_mm(studio.head, neutral)}
+    write_json(output / "gt" / "info.json", info)
     write_json(output / "capture.json", {"unit": "m"})
 
 
 def _in_world(posed: FloatArray) -> DoubleArray:
     """(V, 3) metres, of vertices in the head's own frame, cm."""
     return np.asarray(posed.astype(np.float64) @ WORLD_FROM_HEAD.T)
+
+
+def _pupils_mm(head: Head, neutral: FloatArray) -> float:
+    """Distance between the centres of the eyeballs, to a tenth of a millimetre."""
+    eyes = [neutral[slice(*head.ranges[k])].astype(np.float64) for k in EYEBALL_RANGES]
+    return round(10 * float(np.linalg.norm(eyes[0].mean(axis=0) - eyes[1].mean(axis=0))), 1)
 
 
 def _info(

@@ -9,6 +9,7 @@ from calib.formats import read_capture
 from mvs.kernels.raster import rasterise
 from mvs.stages.ply import read_properties
 from mvs.synthetic.fits import FitSetOptions, sitter, write_fit_set
+from mvs.synthetic.head import EYEBALL_RANGES
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,9 @@ def test_neutral_is_the_person_without_expression(folder, studio):
     high = neutral[:, 2] > 4
     np.testing.assert_allclose((posed - neutral)[high], wanted[high], atol=1e-3)
     np.testing.assert_array_equal(meshes[0]["u"], meshes[1]["u"])
+    eyes = [neutral[slice(*head.ranges[k])].mean(axis=0) for k in EYEBALL_RANGES]
+    assert info["pupils_mm"] == pytest.approx(10 * np.linalg.norm(eyes[0] - eyes[1]), abs=0.06)
+    assert 40 < info["pupils_mm"] < 90
 
 
 def test_the_same_bytes_again_over_older_ones(folder, head_file, tmp_path):

@@ -188,6 +188,20 @@ def test_training_goes_on_where_it_stopped(options, tmp_path):
     assert regressor.network.config == options.network
 
 
+def test_frozen_levels_stay_as_they_were(options, tmp_path):
+    list(RegressorTrainer(options).run())
+    start = options.output / "regressor.safetensors"
+    frozen = replace(options, start=start, frozen=True, output=tmp_path / "frozen")
+    half = RegressorTrainer(frozen).run()
+    next(half)
+    half.close()
+    list(RegressorTrainer(frozen).run())
+    before, after = load_file(start), load_file(frozen.output / "regressor.safetensors")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert {"level8", "level16", "level32", "hidden", "mean", "variance"} <= changed
+    assert not changed & {"stem", "level4"}
+
+
 def test_it_learns_what_portraits_show(options):
     longer = replace(
         options, steps=500, batch=12, learning_rate=5e-3, average=0.9, checkpoint_every=500
