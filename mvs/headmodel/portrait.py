@@ -55,7 +55,7 @@ def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
     """How far a portrait is like those that the regressor was trained on, by where it is from.
 
     1 from about the front, 0 from where it was hardly ever trained: from more than 79 degrees
-    beside, 31 above or 26 below.
+    beside, 39 above or 33 below.
 
     Args:
         camera: pinhole.
