@@ -22,9 +22,9 @@ FACE_CENTER_CM = (0.0, 0.5, 8.0)
 PIXELS_PER_CM = 8.75
 # Where portraits are rendered from to train on, radians from the front.
 YAW_SD, PITCH_MEAN, PITCH_SD = 0.45, 0.05, 0.25
-# Where a portrait counts for nothing, in pitch by that deviation, in yaw by a wider one, as few
-# portraits from beside taught enough; for all it counts one before.
-_STRANGE, _WIDE = 2.5, 0.55
+# Where a portrait counts for nothing, in deviations of yaw and of pitch; for all it counts one
+# before. From above and below few portraits were seen: what is read there still misleads.
+_STRANGE, _YAW, _PITCH = 2.5, 0.55, 0.2
 
 
 def portrait(
@@ -54,8 +54,8 @@ def portrait(
 def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
     """How far a portrait is like those that the regressor was trained on, by where it is from.
 
-    1 from about the front, 0 from where it was hardly ever trained: from more than 79 degrees
-    beside, 39 above or 33 below.
+    1 from about the front, 0 from where it was trained too little: from more than 79 degrees
+    beside, 31 above or 26 below.
 
     Args:
         camera: pinhole.
@@ -66,7 +66,7 @@ def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
     back = camera.center - _face_center(cube, place)
     x, y, z = cube.rotation @ place.rotation.T @ back
     yaw, pitch = np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
-    off = np.hypot(yaw / _WIDE, (pitch - PITCH_MEAN) / PITCH_SD)
+    off = np.hypot(yaw / _YAW, (pitch - PITCH_MEAN) / _PITCH)
     return float(np.clip(_STRANGE - off, 0, 1))
 
 
