@@ -32,6 +32,8 @@ _STIFF = 0.1
 _BENDS = 2
 # What fewer views show, refinement seeks on its own.
 _MIN_VIEWS = 2
+# So far from the surface's open border, in radii of the head, what pixels show counts.
+_BORDER = 0.15
 # A vertex this much behind the nearest surface, in radii of the head, is hidden by it.
 _BEHIND = 0.03
 
@@ -100,6 +102,9 @@ def follow(prior: Prior, shots: Shots) -> tuple[Prior, float, float]:
 def cloud_of(surface: Mesh, shots: Shots) -> PointCloud:
     """The vertices that two views show, with the places in the cube that these see there.
 
+    By its border a surface reaches beyond what was seen, and would reach further with every frame
+    that starts from it: vertices there are left out of views whose pixels show another place.
+
     Args:
         surface: about where the head is.
         shots: the views with their cube maps.
@@ -108,8 +113,13 @@ def cloud_of(surface: Mesh, shots: Shots) -> PointCloud:
     total, trust = np.zeros((len(vertices), 3)), np.zeros(len(vertices))
     n_views = np.zeros(len(vertices), np.int32)
     squares = np.zeros(len(vertices))
+    doubtful = _by_border(surface, _BORDER * shots.radius)
     for view in range(len(shots)):
         rows, coords, weight, confidence = _look_up(surface, view, shots)
+        away = np.linalg.norm(coords - vertices.coords[rows], axis=1)
+        same = (away < _SAME_PLACE) | ~doubtful[rows]
+        rows = np.flatnonzero(rows)[same]
+        coords, weight, confidence = coords[same], weight[same], confidence[same]
         total[rows] += weight[:, None] * coords
         squares[rows] += weight * confidence
         trust[rows] += weight
@@ -121,6 +131,20 @@ def cloud_of(surface: Mesh, shots: Shots) -> PointCloud:
         n_views=n_views,
     )
     return found.rows(n_views >= _MIN_VIEWS)
+
+
+def _by_border(surface: Mesh, reach: float) -> BoolArray:
+    """(V,) whether a vertex lies within reach of an edge that only one face has."""
+    from scipy.spatial import cKDTree
+
+    faces, points = surface.faces, surface.vertices.points
+    edges = np.sort(np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]]), axis=1)
+    ends, count = np.unique(edges, axis=0, return_counts=True)
+    border = np.unique(ends[count == 1])
+    if not len(border):
+        return np.zeros(len(points), np.bool_)
+    away = cKDTree(points[border]).query(points, distance_upper_bound=reach)[0]
+    return np.asarray(np.isfinite(away))
 
 
 def _observe(vertices: PointCloud, shots: Shots) -> tuple[IntArray, DoubleArray, DoubleArray, int]:
@@ -203,11 +227,7 @@ def _bend(coords: FloatArray, rows: IntArray, away: DoubleArray, rays: DoubleArr
 def _look_up(
     surface: Mesh, view: int, shots: Shots
 ) -> tuple[BoolArray, FloatArray, DoubleArray, FloatArray]:
-    """Which vertices a view shows, and their places in the cube, weight and confidence.
-
-    A pixel whose place is far from the vertex' own shows something else: at its border a surface
-    reaches beyond what was seen, and would reach further with every frame that starts from it.
-    """
+    """Which vertices a view shows, and their places in the cube, weight and confidence."""
     camera, cube_map = shots.cameras[view], shots.cube_maps[view]
     points, normals = surface.vertices.points, surface.vertices.normals
     pixels, depth = camera.project(points)
@@ -222,8 +242,6 @@ def _look_up(
     cosine = (towards * normals).sum(axis=1) / np.linalg.norm(towards, axis=1)
     rows = (cosine > 0) & (depth < nearest + _BEHIND * shots.radius) & (confidence > 0)
     coords = sample_coords(cube_map.coords, on_map[rows])
-    same = np.linalg.norm(coords - surface.vertices.coords[rows], axis=1) < _SAME_PLACE
-    rows[rows], coords = same, coords[same]
     sure = confidence[rows]
     return rows, coords, cosine[rows] * sure.astype(np.float64) ** 2, sure
 
