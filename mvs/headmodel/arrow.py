@@ -10,6 +10,7 @@ from mvs.headmodel.energy import Energy
 from mvs.headmodel.solve import Box, SolveOptions, add_normal_equations
 from mvs.headmodel.state import State
 from mvs.headmodel.terms import Rows
+from mvs.kernels.cholesky import solve_positive
 from mvs.types import BoolArray, DoubleArray
 
 _SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-9, 1e9
@@ -91,11 +92,11 @@ def _arrow_steps(
         own = np.flatnonzero(loose & ~shared)
         damped = normal + damping * np.diag(np.maximum(np.diag(normal), 1e-12))
         inner, cross = damped[np.ix_(own, own)], damped[np.ix_(own, common)]
-        solved = np.linalg.solve(inner, np.column_stack([cross, gradient[own]]))
+        solved = solve_positive(inner, np.column_stack([cross, gradient[own]]))
         total += damped[np.ix_(common, common)] - cross.T @ solved[:, :-1]
         right += gradient[common] - cross.T @ solved[:, -1]
         parts.append((own, solved))
-    both = -np.linalg.solve(total, right) if len(common) else np.zeros(0)
+    both = -solve_positive(total, right) if len(common) else np.zeros(0)
     steps = []
     for own, solved in parts:
         step = np.zeros(len(shared))

@@ -17,6 +17,7 @@ from mvs.headmodel.energy import Energy
 from mvs.headmodel.solve import Box, SolveOptions, add_normal_equations
 from mvs.headmodel.state import State
 from mvs.headmodel.terms import Rows, change
+from mvs.kernels.cholesky import solve_positive
 from mvs.types import BoolArray, DoubleArray, IntArray
 
 # A step is tried at so many lengths, each half of the one before.
@@ -184,7 +185,7 @@ class _Elimination:
         """Eliminate the last frame: its answers (n, m + b + 1) to the next, border and right."""
         own, inner, cross, known = last
         sides = np.column_stack([coupling, cross, known])
-        solved: DoubleArray = np.asarray(np.linalg.solve(inner, sides))
+        solved: DoubleArray = np.asarray(solve_positive(inner, sides))
         n = coupling.shape[1]
         self._total -= cross.T @ solved[:, n:-1]
         self._right -= cross.T @ solved[:, -1]
@@ -198,7 +199,7 @@ class _Elimination:
         self._solve_last(self._last, np.zeros((len(self._last[0]), 0)))
         both: DoubleArray = np.zeros(0)
         if len(self._border):
-            both = np.asarray(-np.linalg.solve(self._total, self._right))
+            both = np.asarray(-solve_positive(self._total, self._right))
         steps: list[DoubleArray] = []
         after: DoubleArray = np.zeros(0)
         for own, solved in reversed(self._solved):

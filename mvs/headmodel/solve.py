@@ -9,6 +9,7 @@ import numpy as np
 
 from mvs.headmodel.state import State
 from mvs.headmodel.terms import Rows
+from mvs.kernels.cholesky import solve_positive
 from mvs.types import BoolArray, DoubleArray
 
 _AT_BOUND = 1e-9
@@ -147,6 +148,9 @@ def solve_bounded(
         low: (P,) <= 0.
         high: (P,) >= 0.
 
+    Raises:
+        numpy.linalg.LinAlgError: if ``normal`` is not positive definite.
+
     Source:
         Kunisch and Rendl, "An infeasible active set method for quadratic problems with simple
         bounds" (2003).
@@ -158,9 +162,9 @@ def solve_bounded(
         free = ~(at_low | at_high)
         x = np.where(at_low, low, np.where(at_high, high, 0.0))
         if free.any():
-            right = -gradient[free] - normal[np.ix_(free, ~free)] @ x[~free]
-            x[free] = np.linalg.solve(normal[np.ix_(free, free)], right)
-        slope = normal @ x + gradient
+            right = -gradient[free] - np.einsum("ab,b->a", normal[np.ix_(free, ~free)], x[~free])
+            x[free] = solve_positive(normal[np.ix_(free, free)], right)
+        slope = np.einsum("ab,b->a", normal, x) + gradient
         new_low = fixed | (free & (x < low)) | (at_low & (slope > 0))
         new_high = ~fixed & ((free & (x > high)) | (at_high & (slope < 0)))
         if (new_low == at_low).all() and (new_high == at_high).all():
