@@ -162,7 +162,8 @@ def build_scene(studio: Studio, person: Person, hair_levels: tuple[float, ...]) 
     Returns:
         The scene, in the head's frame (cm, y up, face to +z).
     """
-    posed = _bend_neck(studio.head.pose(person.identity, person.expression), person.neck)
+    posed = studio.head.pose(person.identity, person.expression)
+    posed = bend_neck(posed, studio.head.template, person.neck)
     seed = person.look["seed"][0]
     body = [_head_surface(studio, posed)]
     panes = None
@@ -321,11 +322,19 @@ def _lighting(lights: Lights, caster: Surface) -> Lighting:
     )
 
 
-def _bend_neck(vertices: FloatArray, rotation: FloatArray) -> FloatArray:
-    """Turn the shoulders below the neck; the head stays where it is."""
+def bend_neck(vertices: FloatArray, template: FloatArray, rotation: FloatArray) -> FloatArray:
+    """Turn the shoulders below the neck; the head stays where it is, and so does the jaw.
+
+    Args:
+        vertices: (V, 3) of a person.
+        template: (V, 3) where the same places lie on the mean head.
+        rotation: (3,) rotation vector of the shoulders.
+    """
     from scipy.spatial.transform import Rotation
 
-    t = np.clip((-3.0 - vertices[:, 1]) / 10.0, 0.0, 1.0)
+    # From below the skull, in front from below the jaw, which slants.
+    top = np.clip(-4.5 - 0.45 * template[:, 2], -9.0, -3.0)
+    t = np.clip((top - template[:, 1]) / (top + 13.0), 0.0, 1.0)
     moved = np.flatnonzero(t > 0)
     t = t[moved]
     turns = Rotation.from_rotvec((t * t * (3 - 2 * t))[:, None] * rotation)
