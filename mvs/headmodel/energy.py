@@ -181,8 +181,10 @@ class Energy:
             terms.append(self._points(sight, state, derive))
             if sight.tilted is not None:
                 terms.append(self._normals(sight, state, derive))
-            if sight.seen.reading is not None:
-                terms.append(Rows(*sight.seen.reading.errors(state, derive, self._n_frames)))
+            reading = sight.seen.reading
+            if reading is not None:
+                terms.append(Rows(*reading.errors(state, derive, self._n_frames)))
+                terms.append(reading.points.rows(state, derive, sight.bound))
         if self.pairs is not None:
             terms.append(self._planes(self.pairs, state, derive))
         for other in self.beside:

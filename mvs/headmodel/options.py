@@ -23,6 +23,8 @@ class FitOptions:
         outline: independent observations that a stretch of the head's outline is worth, as long as
             ``observe.reach``, in a single picture, such as 0.3; 0 leaves it out.
         reading: weight of what the shape regressor says, in pictures and videos; 0 leaves it out.
+        points: independent observations that each place is worth that the shape regressor sees; 0
+            leaves them out, as does a ``reading`` of 0.
         pupils_mm: distance between the pupils when they look far away, mm, which sets the size of a
             head; 0 where it is not known.
         identity_sd: standard deviation of the identity coefficients.
@@ -42,6 +44,7 @@ class FitOptions:
     landmarks: float = 0.3
     outline: float = 0.0
     reading: float = 2.0
+    points: float = 0.2
     pupils_mm: float = 0.0
     identity_sd: float = 1.0
     expression_sd: float = 0.3
@@ -58,8 +61,9 @@ class FitOptions:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if not (self.joint_sd > 0 and self.fov_sd > 0):
             raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
-        if min(self.normals, self.landmarks, self.outline, self.reading) < 0:
-            raise ValueError("normals, landmarks, outline and reading must not be negative")
+        for name in ("normals", "landmarks", "outline", "reading", "points"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.pupils_mm and not 20 <= self.pupils_mm <= 100:
             raise ValueError(f"pupils_mm must be 20 to 100, or 0 for none, got {self.pupils_mm}")
         if self.stages < 1:

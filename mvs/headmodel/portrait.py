@@ -6,6 +6,8 @@ up, and its size, not the seen head's, is the same in all portraits.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -27,9 +29,21 @@ YAW_SD, PITCH_MEAN, PITCH_SD = 0.45, 0.05, 0.25
 _STRANGE, _YAW, _PITCH = 2.5, 0.55, 0.2
 
 
+class Portrait(NamedTuple):
+    """A portrait taken out of a picture.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB; beyond the picture its border is repeated.
+        picture_from_portrait: (3, 3) homography of pixels.
+    """
+
+    image: ByteArray
+    picture_from_portrait: DoubleArray
+
+
 def portrait(
     image: ByteArray, camera: Camera, model: HeadModel, place: Similarity, size: int
-) -> ByteArray:
+) -> Portrait:
     """The portrait of a head in a picture.
 
     Args:
@@ -38,9 +52,6 @@ def portrait(
         model: head model.
         place: ``world_from_model`` of its mean head, laid over the head that is seen.
         size: side of the portrait, pixels.
-
-    Returns:
-        (size, size, 3) uint8; beyond the picture its border is repeated.
     """
     cube = cube_from_model(model)
     seen = camera.rotation @ _face_center(cube, place) + camera.translation
@@ -48,7 +59,10 @@ def portrait(
     turned = _towards(seen, up)
     unit = place.scale / cube.scale * CUBE_SCALE_PER_CM
     focal = PIXELS_PER_CM / unit * float(np.linalg.norm(seen))
-    return _seen_by(image, camera.K, turned, focal, size)
+    own = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
+    old_from_new = camera.K @ turned.T @ np.linalg.inv(own)
+    finer = max(1, round(float(camera.K[0, 0]) / focal))
+    return Portrait(_seen_through(image, old_from_new, finer, size), old_from_new)
 
 
 def familiar(camera: Camera, model: HeadModel, place: Similarity) -> float:
@@ -84,19 +98,16 @@ def _towards(point: DoubleArray, up: DoubleArray) -> DoubleArray:
     return np.stack([right, np.cross(ahead, right), ahead])
 
 
-def _seen_by(
-    image: ByteArray, K: DoubleArray, turned: DoubleArray, focal: float, size: int
-) -> ByteArray:
+def _seen_through(image: ByteArray, old_from_new: DoubleArray, finer: int, size: int) -> ByteArray:
     """A picture as a camera in the same place sees it, turned and with another focal length.
 
-    Where the picture is finer it is averaged over the new pixels.
+    It is averaged over finer pixels, so many along a new one's side.
     """
-    finer = max(1, round(float(K[0, 0]) / focal))
     n = size * finer
-    own = np.array([[focal * finer, 0, n / 2], [0, focal * finer, n / 2], [0, 0, 1.0]])
     # OpenCV counts from the first pixel's centre.
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
-    old_from_new = np.linalg.inv(half) @ K @ turned.T @ np.linalg.inv(own) @ half
+    old_from_fine = old_from_new @ np.diag([1 / finer, 1 / finer, 1.0])
+    old_from_new = np.linalg.inv(half) @ old_from_fine @ half
     fine = cv2.warpPerspective(
         image,
         old_from_new,

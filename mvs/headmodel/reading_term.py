@@ -1,8 +1,8 @@
-"""What the shape regressor reads off a portrait, as a term of a fit's energy.
+"""What the shape regressor reads off a portrait, as terms of a fit's energy.
 
 A reading is what to expect of coefficients given the portrait, and their variance; without it their
 mean is 0 and their variance 1. So it is worth a measurement of mean / (1 - variance) with the
-variance 1 / (1 / variance - 1).
+variance 1 / (1 / variance - 1). Points at which places are seen are measurements as they are.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.camera import Camera
 from mvs.canonical.surface import Surface
 from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.places import Places
 from mvs.headmodel.state import State
+from mvs.headmodel.terms import Rows, reprojection
 from mvs.headmodel.types import HeadModel, Shape
 from mvs.types import DoubleArray
 
@@ -33,13 +35,14 @@ class FaceBasis:
 
     Attributes:
         n_identity: coefficients of the head at rest; those of the expression follow.
+        places: of the basis, on the model.
     """
 
     def __init__(self, model: HeadModel, network: RegressorNetwork) -> None:
         self._model = model
         surface = Surface(model.topology.coords.astype(np.float64), outer_faces(model))
         face, shares, _ = surface.closest(network.anchors.double().numpy(), _N_NEAR)
-        self._places = Places(model, surface.faces[face], shares)
+        self.places = Places(model, surface.faces[face], shares)
         analysis = network.analysis.double().flatten(1).numpy()
         self._analysis = analysis * (_CM_PER_M * model.unit_m)
         self._offset = network.offset.double().numpy()
@@ -52,9 +55,9 @@ class FaceBasis:
             values = np.concatenate([shape.identity, shape.expression])
             return np.einsum("kp,p->k", self._linear, values) - self._offset, self._linear
         n = self.n_identity
-        at_rest = self._places.points(self._rest(shape))
-        moved = [at_rest - self._places.points(self._model.neutral())]
-        moved.append(self._places.points(shape) - at_rest)
+        at_rest = self.places.points(self._rest(shape))
+        moved = [at_rest - self.places.points(self._model.neutral())]
+        moved.append(self.places.points(shape) - at_rest)
         parts = (self._analysis[:n], moved[0]), (self._analysis[n:], moved[1])
         value = np.concatenate([_times(a, d.reshape(-1, 1))[:, 0] for a, d in parts])
         return value - self._offset, self._derivative(shape) if derive else None
@@ -72,7 +75,7 @@ class FaceBasis:
         )
 
     def _flat(self, shape: Shape) -> DoubleArray:
-        jacobian = self._places.jacobian(shape)
+        jacobian = self.places.jacobian(shape)
         return np.asarray(jacobian.reshape(-1, jacobian.shape[2]))
 
     def _rest(self, shape: Shape) -> Shape:
@@ -91,17 +94,43 @@ def _times(left: DoubleArray, right: DoubleArray) -> DoubleArray:
 
 
 @dataclass(frozen=True, eq=False)
+class SeenPoints:
+    """Where N places of a model are seen in one picture, hidden ones by guess.
+
+    Attributes:
+        places: on the model.
+        camera: pinhole, of the picture.
+        pixels: (N, 2) in the picture.
+        roots: (N, 2, 2) square roots of the information of the pixels.
+        weight: (N,) how many independent observations each is worth.
+    """
+
+    places: Places
+    camera: Camera
+    pixels: DoubleArray
+    roots: DoubleArray
+    weight: DoubleArray
+
+    def rows(self, state: State, derive: bool, bound: float) -> Rows:
+        """Residuals, at most about ``bound`` long where they count in full."""
+        found = reprojection(self.places, state, self.camera, self.pixels, self.roots, derive)
+        return Rows(*found, self.weight, bound)
+
+
+@dataclass(frozen=True, eq=False)
 class FaceReading:
     """A reading of one picture.
 
     Attributes:
         basis: of the model.
         reading: what was read.
-        weight: how much it counts.
+        points: where it sees the basis' places.
+        weight: how much the coefficients count.
     """
 
     basis: FaceBasis
     reading: Reading
+    points: SeenPoints
     weight: float = 1.0
 
     def errors(

@@ -29,19 +29,25 @@ from mvs.synthetic.sample import HAIR_LEVELS
 from mvs.synthetic.scene import Person, Studio, build_scene
 from mvs.synthetic.scenery import random_scenery
 from mvs.synthetic.shards import ShardKind, ShardOptions, load_studio, save_shard, tiled
-from mvs.types import ByteArray, FloatArray
+from mvs.types import ByteArray, DoubleArray, FloatArray
 
 SIZE = 224
 _STREAM = 272_603_513
 
 
 def record_type(head: Head) -> np.dtype[np.void]:
-    """What a shard holds of each portrait: the picture, and the coefficients of the head model."""
+    """What a shard holds of each portrait.
+
+    The picture, the coefficients of the head model, how the neck is bent and the (3, 4) projection
+    of the head's frame, cm, to pixels.
+    """
     return np.dtype(
         [
             ("image", "u1", (SIZE, SIZE, 3)),
             ("identity", "f4", (len(head.identity_modes),)),
             ("expression", "f4", (len(head.expression_names),)),
+            ("neck", "f4", (3,)),
+            ("camera", "f4", (3, 4)),
         ]
     )
 
@@ -75,7 +81,15 @@ def random_portrait(studio: Studio, rng: np.random.Generator) -> np.ndarray:
     record = np.zeros((), record_type(studio.head))
     record["image"] = develop(color, rng)
     record["identity"], record["expression"] = person.identity, person.expression
+    record["neck"], record["camera"] = person.neck, projection(shot)
     return record
+
+
+def projection(shot: Shot) -> DoubleArray:
+    """(3, 4) from the head's frame to pixels times depth."""
+    x, y = shot.center
+    K = np.array([[shot.focal, 0, x], [0, shot.focal, y], [0, 0, 1]])
+    return np.asarray(K @ np.column_stack([shot.R, shot.t]))
 
 
 def random_subject(head: Head, rng: np.random.Generator) -> Person:

@@ -11,23 +11,31 @@ from calib.camera import Camera
 from calib.scale import Similarity
 from mvs.canonical.cube import CUBE_MM, CUBE_OFFSET, CUBE_SCALE_PER_CM
 from mvs.canonical.surface import Surface, blend
+from mvs.headmodel import reading
 from mvs.headmodel.fit_image import fit_image
 from mvs.headmodel.fit_video import fit_video
 from mvs.headmodel.model_faces import outer_faces
 from mvs.headmodel.observe import Observer
 from mvs.headmodel.options import FitOptions
 from mvs.headmodel.portrait import FACE_CENTER_CM, PIXELS_PER_CM, familiar, portrait
-from mvs.headmodel.reading import Reader
+from mvs.headmodel.reading import Reader, through
 from mvs.headmodel.reading_term import FaceBasis, FaceReading
 from mvs.headmodel.start import cube_from_model
 from mvs.headmodel.state import State, columns
 from mvs.headmodel.terms import prior
 from mvs.headmodel.types import Shape
 from mvs.network.crop import empty_cube_map
-from mvs.network.regressor import Reading
-from tests.headmodel.maps import MapEmbedder, camera_at, map_of, person, picture, place
+from tests.headmodel.maps import (
+    MapEmbedder,
+    camera_at,
+    half_hidden,
+    map_of,
+    person,
+    picture,
+    place,
+)
 from tests.headmodel.models import small_flame, small_ict
-from tests.headmodel.readings import SMALL, Told, small_network
+from tests.headmodel.readings import SMALL, Told, nowhere, read_as, small_network
 from tests.headmodel.test_fit import EXACT, SURE_VIDEO, one_view, posed_error_mm, video
 from tests.headmodel.test_terms import check
 
@@ -75,10 +83,11 @@ def test_derivatives(model):
     state = State(person(model, 3, joints=0.2), place(model), 0.1)
     rng = np.random.default_rng(0)
     n = SMALL.n_coefficients
-    reading = Reading(rng.normal(0, 1, n), rng.uniform(0.1, 0.9, n))
-    term = FaceReading(FaceBasis(model, small_network()), reading, 0.7)
+    told = read_as(rng.normal(0, 1, n), rng.uniform(0.1, 0.9, n))
+    basis = FaceBasis(model, small_network())
+    term = FaceReading(basis, told, nowhere(basis), 0.7)
     check(lambda s, derive: term.errors(s, derive)[:2], state)
-    weight = 0.7 * (1 / reading.variance - 1)
+    weight = 0.7 * (1 / told.variance - 1)
     np.testing.assert_allclose(term.errors(state, False)[2], weight)
     # Frames of one person count once together.
     weight[: SMALL.n_identity] /= 4
@@ -96,8 +105,9 @@ def test_prior_and_reading_together_are_what_was_read():
     mixed = np.linalg.inv(by_identity) @ network.analysis[:10].double().flatten(1).numpy()
     network.analysis[:10] = torch.from_numpy(mixed.reshape(10, -1, 3))
     rng = np.random.default_rng(1)
-    reading = Reading(rng.normal(0, 1, 14), rng.uniform(0.05, 0.95, 14))
-    term = FaceReading(FaceBasis(model, network), reading)
+    told = read_as(rng.normal(0, 1, 14), rng.uniform(0.05, 0.95, 14))
+    basis = FaceBasis(model, network)
+    term = FaceReading(basis, told, nowhere(basis))
     state = State(model.neutral(), place(model))
     error, jacobian, weight = term.errors(state, True)
     error, jacobian, weight = error[:10, 0], jacobian[:10, 0, where], weight[:10]
@@ -105,18 +115,16 @@ def test_prior_and_reading_together_are_what_was_read():
     own, by_own = own[where, 0], by_own[where, 0, where]
     information = (jacobian.T * weight) @ jacobian + by_own.T @ by_own
     found = -np.linalg.solve(information, jacobian.T @ (weight * error) + by_own.T @ own)
-    np.testing.assert_allclose(found, reading.mean[:10], atol=2e-4)
+    np.testing.assert_allclose(found, told.mean[:10], atol=2e-4)
     # And as sure as was read. The network's numbers are single precision.
-    np.testing.assert_allclose(
-        np.diag(np.linalg.inv(information)), reading.variance[:10], rtol=1e-3
-    )
+    np.testing.assert_allclose(np.diag(np.linalg.inv(information)), told.variance[:10], rtol=1e-3)
 
 
 def test_a_reading_that_knows_nothing_counts_nothing():
     model = small_ict(1500)
     n = SMALL.n_coefficients
     basis = FaceBasis(model, small_network())
-    term = FaceReading(basis, Reading(np.full(n, 0.3), np.ones(n)))
+    term = FaceReading(basis, read_as(np.full(n, 0.3), np.ones(n)), nowhere(basis))
     error, _, weight = term.errors(State(model.neutral(), place(model)), False)
     assert np.isfinite(error).all()
     assert weight.max() < 2e-3
@@ -154,7 +162,7 @@ def test_portraits_are_upright_centred_and_of_one_size(model, roll, scale, focal
     center, above = np.array(FACE_CENTER_CM), np.array([0, 4, 0])
     image = dots(model, at, camera, [center, center + above], size)
     assert len(centroids(image)) == 2
-    found = centroids(portrait(image, camera, model, at, 160))
+    found = centroids(portrait(image, camera, model, at, 160).image)
     middle = found[np.linalg.norm(found - 80, axis=1).argmin()]
     high = found[np.linalg.norm(found - 80, axis=1).argmax()]
     np.testing.assert_allclose(middle, [80, 80], atol=0.4)
@@ -163,12 +171,66 @@ def test_portraits_are_upright_centred_and_of_one_size(model, roll, scale, focal
     assert 80 - high[1] == pytest.approx(4 * PIXELS_PER_CM, rel=0.06)
 
 
+def test_a_portrait_tells_where_its_pixels_come_from(model):
+    camera, at = camera_at(12.0, 900, 1800.0), place(model, 15.0, 1.1)
+    cm = np.array([[0, 0, 0], [3, 4, 0], [-4, 1, -2]]) + FACE_CENTER_CM
+    image = dots(model, at, camera, cm, (900, 900))
+    taken = portrait(image, camera, model, at, 160)
+    found, _ = through(taken.picture_from_portrait, centroids(taken.image))
+    # In the portrait's order of rows, which may not be the picture's.
+    for dot in centroids(image):
+        assert np.linalg.norm(found - dot, axis=1).min() < 1.0
+
+
+def test_points_through_a_homography():
+    rng = np.random.default_rng(0)
+    homography = np.eye(3) + 0.1 * rng.normal(0, 1, (3, 3)) * [[1], [1], [0.01]]
+    points = rng.uniform(0, 100, (7, 2))
+    found, slopes = through(homography, points)
+    for point, at, slope in zip(points, found, slopes, strict=True):
+        x, y, w = homography @ [*point, 1]
+        np.testing.assert_allclose(at, [x / w, y / w])
+        for axis in (0, 1):
+            step = 1e-5 * np.eye(2)[axis]
+            ends = [through(homography, (point + sign * step)[None])[0][0] for sign in (1, -1)]
+            np.testing.assert_allclose(slope[:, axis], (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
+
+
+def test_points_count_by_what_they_are_wrong_by(model):
+    """A point off by its own deviation in the portrait is one off, in any picture."""
+    camera = camera_at(5.0, 200, 400.0)
+    shape, at = person(model, 2), place(model)
+    rng = np.random.default_rng(3)
+    points = rng.uniform(9, 23, (SMALL.n_anchors, 2))
+    points[:3] = [[-2, 16], [16, 31], [5, 12]]
+    turns = rng.uniform(0, 2 * np.pi, SMALL.n_anchors)
+    off = 1e-4 * np.stack([np.cos(turns), np.sin(turns)], 1)
+    seen = Observer(model).observe(map_of(model, shape, at, camera), camera)
+    n = SMALL.n_coefficients
+    terms = []
+    for moved in (points, points + off):
+        told = Told(small_network(), np.zeros(n), np.ones(n), moved, 1e-4)
+        reader = Reader(model, told, FitOptions(points=0.3))
+        terms.append(reader.read(np.zeros((200, 200, 3), np.uint8), seen).reading.points)
+    one, other = terms
+    away = np.einsum("nab,nb->na", one.roots, other.pixels - one.pixels)
+    np.testing.assert_allclose(np.linalg.norm(away, axis=1), 1.0, rtol=1e-3)
+    found = one.rows(State(shape, at), False, 5.0)
+    world = at.points(one.places.points(shape))
+    away = np.einsum("nab,nb->na", one.roots, camera.project(world)[0] - one.pixels)
+    np.testing.assert_allclose(found.residual, away, rtol=1e-6)
+    # By the border, or beyond it, nothing counts.
+    np.testing.assert_array_equal(found.weight[:3], 0.0)
+    np.testing.assert_array_equal(found.weight[3:], 0.3)
+    assert found.bound == 5.0
+
+
 def test_what_is_finer_is_averaged():
     model = small_ict(1500)
     params = np.array([6000.0, 6000.0, 800.0, 800.0])
     camera = Camera("PINHOLE", 1600, 1600, params, camera_at(distance=1.0).cam_from_world)
     board = np.indices((1600, 1600)).sum(axis=0)[..., None] % 2 * np.full(3, 255, np.uint8)
-    found = portrait(board.astype(np.uint8), camera, model, place(model), 96)
+    found = portrait(board.astype(np.uint8), camera, model, place(model), 96).image
     assert np.abs(found.astype(int) - 127).max() < 12
 
 
@@ -232,6 +294,41 @@ def test_a_picture_is_fitted_as_it_is_read(model):
     np.testing.assert_array_equal(unread.identity, alone.identity)
     assert posed_error_mm(told, truth) < 0.4 * posed_error_mm(alone, truth)
     assert posed_error_mm(told, truth) < 0.5
+
+
+def test_a_picture_is_fitted_to_the_points_that_are_seen(model):
+    """The map is coarse and half hidden, nothing is read but where places are, hidden ones too."""
+    shape, at, camera = person(model, 4), place(model, 8.0), camera_at()
+    truth = at.points(model.vertices(shape))
+    embedder = MapEmbedder([half_hidden(map_of(model, shape, at, camera))])
+    network = small_network(config=replace(SMALL, n_anchors=200, size=192))
+    vague = FitOptions(expression_sd=1.0)
+    places = at.points(FaceBasis(model, network).places.points(shape))
+    pixels, _ = camera.project(places)
+
+    class Seeing(Told):
+        """Knows the picture's pixels, and is asked of the portrait's."""
+
+        def read(self, image):
+            back, _ = through(np.linalg.inv(self.taken.picture_from_portrait), pixels)
+            n = SMALL.n_coefficients
+            return read_as(np.zeros(n), np.ones(n), back, 0.1)
+
+    seeing = Seeing(network, np.zeros(9), np.ones(9))
+
+    def taking(*args):
+        seeing.taken = portrait(*args)
+        return seeing.taken
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "portrait", taking)
+        fits = [
+            fit_image(picture(0), embedder, model, how, camera=camera, regressor=seeing)
+            for how in (replace(vague, points=0.0), replace(vague, points=1.0))
+        ]
+    unseen, seen = (posed_error_mm(fit, truth) for fit in fits)
+    assert seen < 0.5 * unseen
+    assert seen < 1.0
 
 
 def test_videos_are_read():

@@ -26,8 +26,9 @@ def saved(path, network):
 
 def lively(network):
     """Weights large enough for pictures to differ."""
-    for layer in (network.mean, network.variance):
-        torch.nn.init.normal_(layer.weight, std=1.0)
+    points = network.points
+    for weight in (network.mean.weight, network.variance.weight, points.offset, points.doubt):
+        torch.nn.init.normal_(weight, std=1.0)
     return network
 
 
@@ -41,6 +42,12 @@ def test_a_mirror_image_reads_as_mirrored(tmp_path):
     assert np.abs(plain.mean).max() > 0.1
     np.testing.assert_allclose(mirrored.mean, plain.mean * signs.numpy(), atol=1e-5)
     np.testing.assert_allclose(mirrored.variance, plain.variance, rtol=1e-5)
+    # What is left in the one is right in the other.
+    other = np.roll(np.arange(SMALL.n_anchors), SMALL.n_anchors // 2)
+    np.testing.assert_allclose(mirrored.points[other] * [-1, 1] + [32, 0], plain.points, atol=1e-3)
+    np.testing.assert_allclose(mirrored.sigma[other], plain.sigma, rtol=1e-4)
+    assert np.ptp(plain.points, axis=0).min() > 1
+    assert np.ptp(plain.sigma) > 0.1
     assert (plain.variance > 0).all()
     assert (plain.variance <= 1).all()
 
@@ -51,11 +58,37 @@ def test_a_reading_is_that_of_the_network(tmp_path):
     found = load_regressor(saved(tmp_path / "r.safetensors", network)).read(picture)
     both = torch.from_numpy(np.stack([picture, picture[:, ::-1]])).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
-        mean, variance = network(both)
-    np.testing.assert_allclose(found.mean, mean.mean(0).numpy(), atol=1e-5)
-    np.testing.assert_allclose(found.variance, variance.mean(0).exp().numpy(), rtol=1e-5)
+        seen = network(both)
+    np.testing.assert_allclose(found.mean, seen.mean.mean(0).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.variance, seen.variance.mean(0).exp().numpy(), rtol=1e-5)
+    assert found.points.shape == (SMALL.n_anchors, 2)
+    assert found.sigma.shape == (SMALL.n_anchors,)
     assert found.mean.shape == found.variance.shape == (SMALL.n_coefficients,)
     assert found.mean.dtype == np.float64
+
+
+def test_a_place_is_where_its_cells_and_their_features_say():
+    """Cell by cell: the mean of the cells' middles and of what their features say besides."""
+    network = lively(small_network(5)).eval()
+    taken = {}
+    network.points.mixed.register_forward_hook(lambda _m, _i, out: taken.update(seen=out))
+    with torch.no_grad():
+        found = network(torch.from_numpy(portrait(4)).permute(2, 0, 1)[None].float())
+    seen, points = taken["seen"][0], network.points
+    query, base = points.query.weight[:, :, 0, 0], points.query.bias
+    for m in (0, 7, 59):
+        scores = {
+            (y, x): float((query[m] @ seen[:, y, x] + base[m]).detach())
+            for y in range(4)
+            for x in range(4)
+        }
+        total = sum(np.exp(score) for score in scores.values())
+        at = np.zeros(2)
+        for (y, x), score in scores.items():
+            off = (seen[:, y, x] @ points.offset[m]).detach().numpy()
+            at += np.exp(score) / total * (8 * np.array([x + 0.5, y + 0.5]) + 8 * off)
+        np.testing.assert_allclose(found.points[0, m].numpy(), at, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found.cells.exp().sum(dim=2).numpy(), 1.0, rtol=1e-5)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -71,7 +104,15 @@ def test_other_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"n_anchors": 0}, {"hidden": 0}, {"narrow": (4,)}, {"size": 30}, {"n_identity": 0}]
+    "bad",
+    [
+        {"n_anchors": 0},
+        {"hidden": 0},
+        {"search": 0},
+        {"narrow": (4,)},
+        {"size": 30},
+        {"n_identity": 0},
+    ],
 )
 def test_impossible_sizes_are_refused(bad):
     with pytest.raises(ValueError):

@@ -22,6 +22,7 @@ from mvs.synthetic.portraits import (
     random_subject,
     record_type,
 )
+from mvs.synthetic.scene import bend_neck
 from mvs.synthetic.shards import write_shards
 from tests.headmodel.models import small_ict
 from tests.synthetic.test_render import person_of
@@ -73,7 +74,8 @@ def test_a_fit_takes_portraits_as_they_are_rendered():
     for point, wanted in zip(points, project(shot, points), strict=True):
         px, py = camera.project(point[None])[0][0]
         dot = np.where(np.hypot(x - px, y - py) < 9, 255, 0).astype(np.uint8)
-        found = portrait(np.repeat(dot[..., None], 3, axis=2), camera, model, cm, SIZE)[..., 0]
+        image = np.repeat(dot[..., None], 3, axis=2)
+        found = portrait(image, camera, model, cm, SIZE).image[..., 0]
         rows, columns = np.indices(found.shape) + 0.5
         middle = [np.average(columns, weights=found), np.average(rows, weights=found)]
         np.testing.assert_allclose(middle, wanted, atol=0.3)
@@ -87,6 +89,25 @@ def test_a_portrait_is_of_its_seed_alone(studio):
     assert first.tobytes() == again.tobytes()
     assert first["image"].tobytes() != other["image"].tobytes()
     assert first["image"].std() > 5
+
+
+def test_a_portrait_tells_where_places_of_its_head_are(studio, monkeypatch):
+    shots = []
+
+    def shot(*args):
+        shots.append(portrait_shot(*args))
+        return shots[-1]
+
+    monkeypatch.setattr(portraits, "portrait_shot", shot)
+    record = random_portrait(studio, np.random.default_rng(6))
+    head = studio.head
+    straight = head.pose(record["identity"], record["expression"])
+    posed = bend_neck(straight, head.template, record["neck"])
+    assert np.abs(posed - straight).max() > 0.1
+    seen = np.column_stack([posed, np.ones(len(posed))]) @ record["camera"].T
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], project(shots[0], posed), atol=2e-3)
+    middle = seen[head.vertex_part == FACE].mean(axis=0)
+    assert np.abs(middle[:2] / middle[2] - SIZE / 2).max() < SIZE / 5
 
 
 def test_a_portrait_shows_its_person(studio, monkeypatch):
