@@ -75,7 +75,8 @@ def look(seen: Observation, state: State, options: FitOptions, bound: float) -> 
     axis = slope / length
     gain = 1 / np.maximum(np.sqrt(np.maximum(1 - length**2, 0)), _SLANT) - 1
     roots = np.eye(2) + gain[..., None] * axis[:, :, None] * axis[:, None]
-    weight = np.where(facing > _FACING, seen.weight, 0.0)
+    kept = 1.0 if seen.reading is None else seen.reading.pixels
+    weight = np.where(facing > _FACING, kept * seen.weight, 0.0)
     tilts = slice(None, None, 3)
     tilted = seen.places.rows(tilts) if seen.normals is not None and options.normals > 0 else None
     return Sight(seen, roots / size[:, None, None], weight, bound, tilted, tilts)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Focal length of a picture of which nobody knows it, in longer sides: a field of 37 degrees.
 USUAL_FOCAL = 1.5
+# How often the regressor reads a picture; frames of a video are read once.
+_TIMES = 5
 _CLOSER = "give a picture with the face in it, large and sharp"
 
 
@@ -70,7 +72,7 @@ def fit_image(
     observer = Observer(model, options.observe)
     seen = observer.observe(cube_map, taken)
     if regressor is not None:
-        seen = Reader(model, regressor, options).read(image, seen)
+        seen = Reader(model, regressor, options, _TIMES).read(image, seen)
     return _fit_seen(observer, seen, cube_map, options, camera is not None, name)
 
 

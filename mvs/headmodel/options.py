@@ -25,6 +25,7 @@ class FitOptions:
         reading: weight of what the shape regressor says, in pictures and videos; 0 leaves it out.
         points: independent observations that each place is worth that the shape regressor sees; 0
             leaves them out, as does a ``reading`` of 0.
+        pixels_read: part of their weight that the pixels of a picture keep beside its reading.
         pupils_mm: distance between the pupils when they look far away, mm, which sets the size of a
             head; 0 where it is not known.
         identity_sd: standard deviation of the identity coefficients.
@@ -45,6 +46,7 @@ class FitOptions:
     outline: float = 0.0
     reading: float = 2.0
     points: float = 0.2
+    pixels_read: float = 0.3
     pupils_mm: float = 0.0
     identity_sd: float = 1.0
     expression_sd: float = 0.3
@@ -61,7 +63,7 @@ class FitOptions:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if not (self.joint_sd > 0 and self.fov_sd > 0):
             raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
-        for name in ("normals", "landmarks", "outline", "reading", "points"):
+        for name in ("normals", "landmarks", "outline", "reading", "points", "pixels_read"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.pupils_mm and not 20 <= self.pupils_mm <= 100:

@@ -27,10 +27,13 @@ _MARGIN = 8.0
 
 
 class Reader:
-    """Reads pictures for fits of one model."""
+    """Reads pictures for fits of one model, each so many times."""
 
-    def __init__(self, model: HeadModel, regressor: Regressor, options: FitOptions) -> None:
+    def __init__(
+        self, model: HeadModel, regressor: Regressor, options: FitOptions, times: int = 1
+    ) -> None:
         self._model, self._regressor, self._options = model, regressor, options
+        self._times = times
         self._basis = FaceBasis(model, regressor.network)
 
     def read(self, image: ByteArray, seen: Observation) -> Observation:
@@ -53,9 +56,10 @@ class Reader:
         if not part > 0:
             return seen
         shown = portrait(image, seen.camera, self._model, place, size)
-        reading = self._regressor.read(shown.image)
+        reading = self._regressor.read(shown.image, self._times)
         points = self._points(reading, shown, seen.camera, options.points * part)
-        read = FaceReading(self._basis, reading, points, options.reading * part)
+        kept = 1 - part * (1 - options.pixels_read)
+        read = FaceReading(self._basis, reading, points, options.reading * part, kept)
         return replace(seen, reading=read)
 
     def _points(

@@ -126,12 +126,14 @@ class FaceReading:
         reading: what was read.
         points: where it sees the basis' places.
         weight: how much the coefficients count.
+        pixels: part of their weight that the picture's pixels keep beside it.
     """
 
     basis: FaceBasis
     reading: Reading
     points: SeenPoints
     weight: float = 1.0
+    pixels: float = 1.0
 
     def errors(
         self, state: State, derive: bool, n_frames: int = 1

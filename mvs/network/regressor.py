@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,14 @@ _LEAST = -4.0
 _CLOSEST, _FARTHEST = -4.0, 7.0
 # Side of the cells that points are looked for in, pixels.
 CELL = 8
+# How a portrait is laid out when it is read again: zoom, and shift in parts of its side.
+_LAYOUTS = (
+    (1.0, 0.0, 0.0),
+    (0.96, 0.016, 0.01),
+    (1.04, -0.016, 0.01),
+    (0.98, -0.01, -0.02),
+    (1.02, 0.016, -0.016),
+)
 
 
 @dataclass(frozen=True)
@@ -209,24 +218,56 @@ class Regressor:
     def __init__(self, network: RegressorNetwork) -> None:
         self.network = network.eval()
 
-    def read(self, portrait: ByteArray) -> Reading:
-        """What a portrait (S, S, 3) uint8 RGB says; the mean of it and its mirror image."""
-        picture = torch.from_numpy(np.ascontiguousarray(portrait)).permute(2, 0, 1)[None].float()
-        both = torch.cat([picture, picture.flip(3)]).contiguous(memory_format=torch.channels_last)
+    def read(self, portrait: ByteArray, times: int = 1) -> Reading:
+        """What a portrait says, the mean of it and of its mirror image.
+
+        Args:
+            portrait: (S, S, 3) uint8 RGB.
+            times: how often it is read, each time laid out a little differently; 1 to 5.
+
+        Raises:
+            ValueError: for any other number.
+        """
+        if not 1 <= times <= len(_LAYOUTS):
+            raise ValueError(f"times must be 1 to {len(_LAYOUTS)}, got {times}")
         network, half = self.network, self.network.config.n_anchors // 2
+        layouts = [_laid_out(network.config.size, *layout) for layout in _LAYOUTS[:times]]
+        pictures = np.stack([_seen_by(portrait, layout) for layout in layouts])
+        planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+        both = torch.cat([planes, planes.flip(3)]).contiguous(memory_format=torch.channels_last)
         with one_thread():
             found = network(both)
             mean, points, doubt = found.mean.double(), found.points.double(), found.doubt.double()
-            mean[1] *= network.mirror
+            mean[times:] *= network.mirror
             # A mirror swaps left and right places.
-            points[1, :, 0] = network.config.size - points[1, :, 0]
-            points[1], doubt[1] = points[1].roll(half, 0), doubt[1].roll(half, 0)
+            points[times:, :, 0] = network.config.size - points[times:, :, 0]
+            points[times:] = points[times:].roll(half, 1)
+            doubt[times:] = doubt[times:].roll(half, 1)
+        back = np.stack([np.linalg.inv(layout) for layout in layouts] * 2)
+        placed = np.einsum("tab,tmb->tma", back[:, :2, :2], points.numpy()) + back[:, None, :2, 2]
         return Reading(
             mean.mean(dim=0).numpy(),
             found.variance.double().mean(dim=0).exp().numpy(),
-            points.mean(dim=0).numpy(),
+            placed.mean(axis=0),
             (0.5 * doubt.mean(dim=0)).exp().numpy(),
         )
+
+
+def _laid_out(size: int, zoom: float, x: float, y: float) -> DoubleArray:
+    """(3, 3) from a portrait's pixels to those of one zoomed about its middle and then shifted."""
+    middle = 0.5 * size * (1 - zoom)
+    return np.array([[zoom, 0, middle + x * size], [0, zoom, middle + y * size], [0, 0, 1]])
+
+
+def _seen_by(portrait: ByteArray, layout: DoubleArray) -> ByteArray:
+    # OpenCV counts from the first pixel's centre.
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    move = (np.linalg.inv(half) @ layout @ half)[:2]
+    size = portrait.shape[1], portrait.shape[0]
+    seen = cv2.warpAffine(
+        portrait, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(seen, np.uint8)
 
 
 def load_regressor(weights: Path | None = None) -> Regressor:

@@ -59,6 +59,6 @@ class Told:
         self.network, self.portraits = network, []
         self._reading = read_as(mean, variance, points, sigma, network.config.n_anchors)
 
-    def read(self, portrait):
+    def read(self, portrait, _times=1):
         self.portraits.append(portrait)
         return self._reading

@@ -12,6 +12,7 @@ from calib.scale import Similarity
 from mvs.canonical.cube import CUBE_MM, CUBE_OFFSET, CUBE_SCALE_PER_CM
 from mvs.canonical.surface import Surface, blend
 from mvs.headmodel import reading
+from mvs.headmodel.energy import Energy
 from mvs.headmodel.fit_image import fit_image
 from mvs.headmodel.fit_video import fit_video
 from mvs.headmodel.model_faces import outer_faces
@@ -270,6 +271,22 @@ def test_a_picture_without_a_head_is_not_read():
     assert one.shape == (32, 32, 3)
 
 
+def test_pixels_count_less_beside_a_reading(model):
+    """In full where the picture is not read, in part where it is."""
+    shape, at, camera = person(model, 2), place(model), camera_at()
+    seen = Observer(model).observe(map_of(model, shape, at, camera), camera)
+    told = Told(small_network(), np.zeros(9), np.full(9, 0.5))
+    options = FitOptions(pixels_read=0.25)
+    read = Reader(model, told, options).read(picture(0), seen)
+    weights = []
+    for one in (seen, read):
+        energy = Energy(model, [one], options, knows_scale=True, knows_focal=True)
+        energy.look(State(shape, at), 3.0)
+        weights.append(energy.sights[0].weight)
+    assert weights[0].max() > 0
+    np.testing.assert_allclose(weights[1], 0.25 * weights[0])
+
+
 def told_truth(model, shape, variance=0.02):
     """A regressor that reads the true coefficients, to which nothing else could lead."""
     network = small_network(config=replace(SMALL, n_anchors=200, n_identity=20, n_expression=20))
@@ -309,7 +326,7 @@ def test_a_picture_is_fitted_to_the_points_that_are_seen(model):
     class Seeing(Told):
         """Knows the picture's pixels, and is asked of the portrait's."""
 
-        def read(self, image):
+        def read(self, _image, _times=1):
             back, _ = through(np.linalg.inv(self.taken.picture_from_portrait), pixels)
             n = SMALL.n_coefficients
             return read_as(np.zeros(n), np.ones(n), back, 0.1)

@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
+from mvs.network import regressor as regressor_module
 from mvs.network.checkpoint import CheckpointError, save_checkpoint
 from mvs.network.regressor import (
     KIND,
@@ -65,6 +68,39 @@ def test_a_reading_is_that_of_the_network(tmp_path):
     assert found.sigma.shape == (SMALL.n_anchors,)
     assert found.mean.shape == found.variance.shape == (SMALL.n_coefficients,)
     assert found.mean.dtype == np.float64
+
+
+def test_a_portrait_read_often_is_the_mean_of_its_layouts(tmp_path):
+    """Layout by layout: the picture moved by hand, what is seen in it moved back."""
+    network = lively(small_network(3))
+    regressor = load_regressor(saved(tmp_path / "r.safetensors", network))
+    smooth = cv2.GaussianBlur(portrait(2), (0, 0), 2.0)
+    found = regressor.read(smooth, 3)
+    parts = []
+    for zoom, x, y in regressor_module._LAYOUTS[:3]:
+        rows, columns = np.indices((32, 32)) + 0.5
+        at = [(16 + (c - 16 - k * 32) / zoom) for c, k in ((rows, y), (columns, x))]
+        moved = np.stack(
+            [
+                map_coordinates(
+                    smooth[..., k].astype(float), [a - 0.5 for a in at], order=1, mode="nearest"
+                )
+                for k in range(3)
+            ],
+            2,
+        )
+        part = regressor.read(np.round(moved).astype(np.uint8))
+        back = 16 + (part.points - 16 - 32 * np.array([x, y])) / zoom
+        parts.append((part.mean, back, np.log(part.variance), np.log(part.sigma)))
+    mean, points, variance, sigma = (np.mean(p, axis=0) for p in zip(*parts, strict=True))
+    np.testing.assert_allclose(found.points, points, atol=0.5)
+    np.testing.assert_allclose(found.mean, mean, atol=0.05 * np.abs(mean).max())
+    np.testing.assert_allclose(np.log(found.variance), variance, atol=0.1)
+    np.testing.assert_allclose(np.log(found.sigma), sigma, atol=0.1)
+    assert np.abs(found.mean - regressor.read(smooth).mean).max() > 0
+    for bad in (0, 6):
+        with pytest.raises(ValueError, match="times must be 1 to 5"):
+            regressor.read(smooth, bad)
 
 
 def test_a_place_is_where_its_cells_and_their_features_say():
