@@ -166,6 +166,8 @@ def test_the_shipped_weights():
     # Nothing shows: whatever is guessed is no outlier, and by no means sure.
     assert (np.abs(found.mean) < 3).all()
     assert found.variance.mean() > 0.5
+    energy, n = network.energy.numpy(), network.config.n_identity
+    assert (found.variance * energy)[:n].sum() > 0.6 * energy[:n].sum()
     # Anchors lie on the canonical face, in mirrored pairs.
     left, right = network.anchors.chunk(2)
     np.testing.assert_allclose(left[:, 0], 1 - right[:, 0], atol=1e-6)
