@@ -35,6 +35,7 @@ _STATE, _NEWEST, _LOG = "state.safetensors", "regressor.safetensors", "log.jsonl
 # Weights of components by the lengths that they make, beside the squares: of identity, and of
 # expressions, of which small ones are seen as well as large ones. And of the variances.
 _LENGTHS, _VARIANCE = (0.7, 2.0), 0.05
+_VARIANCES = ("variance.", "points.doubt", "points.base")
 # Weights of how likely points' cells are and of points' distances, in pixels; and the distance
 # from which on errors count by their length.
 _CELLS, _POINTS, _FAR = 0.1, 0.2, 2.0
@@ -60,9 +61,16 @@ class RegressorTrainer:
         self.network.to(  # type: ignore[call-overload]
             device=find_device(options.device), memory_format=torch.channels_last
         )
-        self._frozen = [self.network.stem, self.network.level4] if options.frozen else []
+        self._frozen: list[nn.Module] = []
+        if options.frozen:
+            self._frozen = [self.network.stem, self.network.level4]
+        if options.variances:
+            self._frozen = [self.network]
         for module in self._frozen:
             module.requires_grad_(False)
+        if options.variances:
+            for name, parameter in self.network.named_parameters():
+                parameter.requires_grad_(name.startswith(_VARIANCES))
         self._share = _shares(self.network)
         self.mean = copy.deepcopy(self.network)
         self.optimiser = Optimiser(self.network, options.learning_rate, options.decay)

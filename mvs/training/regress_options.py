@@ -26,6 +26,8 @@ class RegressOptions:
         checkpoint_every: steps.
         decay: of the matrices, relative to the learning rate.
         frozen: leave the encoder's first levels, to stride 4, as they start: a fifth of the time.
+        variances: learn the variances alone, best on portraits that nothing else has seen: of those
+            that were learnt they claim too little.
         average: decay of the running mean of the weights, which is what is kept.
         threads: of PyTorch.
         device: where to compute, ``cpu`` or ``cuda``.
@@ -45,6 +47,7 @@ class RegressOptions:
     checkpoint_every: int = 250
     decay: float = 0.05
     frozen: bool = False
+    variances: bool = False
     average: float = 0.998
     threads: int = 1
     device: str = "cpu"

@@ -293,6 +293,19 @@ def test_frozen_levels_stay_as_they_were(options, tmp_path):
     assert not changed & {"stem", "level4"}
 
 
+def test_variances_are_learnt_alone(options, tmp_path):
+    list(RegressorTrainer(options).run())
+    start = options.output / "regressor.safetensors"
+    alone = replace(options, start=start, variances=True, output=tmp_path / "alone")
+    half = RegressorTrainer(alone).run()
+    next(half)
+    half.close()
+    list(RegressorTrainer(alone).run())
+    before, after = load_file(start), load_file(alone.output / "regressor.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"variance.weight", "variance.bias", "points.doubt", "points.base"}
+
+
 def test_it_learns_what_portraits_show(options):
     longer = replace(
         options, steps=500, batch=12, learning_rate=5e-3, average=0.9, checkpoint_every=500
