@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from mvs.headmodel.observe import ObserveOptions
@@ -64,8 +65,10 @@ class FitOptions:
         if not (self.joint_sd > 0 and self.fov_sd > 0):
             raise ValueError(f"joint_sd and fov_sd must be > 0, got {self}")
         for name in ("normals", "landmarks", "outline", "reading", "points", "pixels_read"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}"
+                )
         if self.pupils_mm and not 20 <= self.pupils_mm <= 100:
             raise ValueError(f"pupils_mm must be 20 to 100, or 0 for none, got {self.pupils_mm}")
         if self.stages < 1:

@@ -271,6 +271,13 @@ def test_a_picture_without_a_head_is_not_read():
     assert one.shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("name", ["points", "pixels_read", "reading", "normals", "landmarks"])
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_impossible_weights_are_refused(name, bad):
+    with pytest.raises(ValueError, match=f"{name} must be finite and not negative"):
+        FitOptions(**{name: bad})
+
+
 def test_pixels_count_less_beside_a_reading(model):
     """In full where the picture is not read, in part where it is."""
     shape, at, camera = person(model, 2), place(model), camera_at()
