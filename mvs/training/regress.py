@@ -35,6 +35,7 @@ _STATE, _NEWEST, _LOG = "state.safetensors", "regressor.safetensors", "log.jsonl
 # Weights of components by the lengths that they make, beside the squares: of identity, and of
 # expressions, of which small ones are seen as well as large ones. And of the variances.
 _LENGTHS, _VARIANCE = (0.7, 2.0), 0.05
+# The parameters that only variances come from.
 _VARIANCES = ("variance.", "points.doubt", "points.base")
 # Weights of how likely points' cells are and of points' distances, in pixels; and the distance
 # from which on errors count by their length.
