@@ -16,6 +16,7 @@ from calib.scale import Similarity
 from mvs.canonical.cube import CUBE_SCALE_PER_CM, cube_from_cm
 from mvs.headmodel.start import cube_from_model
 from mvs.headmodel.types import HeadModel
+from mvs.network.crop import for_opencv
 from mvs.types import ByteArray, DoubleArray
 
 # The middle of a portrait, in cm of the neutral head around which the cube was laid.
@@ -104,13 +105,10 @@ def _seen_through(image: ByteArray, old_from_new: DoubleArray, finer: int, size:
     It is averaged over finer pixels, so many along a new one's side.
     """
     n = size * finer
-    # OpenCV counts from the first pixel's centre.
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     old_from_fine = old_from_new @ np.diag([1 / finer, 1 / finer, 1.0])
-    old_from_new = np.linalg.inv(half) @ old_from_fine @ half
     fine = cv2.warpPerspective(
         image,
-        old_from_new,
+        for_opencv(old_from_fine),
         (n, n),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,

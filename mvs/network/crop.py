@@ -46,6 +46,12 @@ def check_image(image: ByteArray) -> None:
         raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
 
 
+def for_opencv(move: DoubleArray) -> DoubleArray:
+    """A map (3, 3) from pixels to pixels as OpenCV counts them, from the first pixel's centre."""
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(half) @ move @ half)
+
+
 def region_affine(region: Square, size: int) -> DoubleArray:
     """(2, 3) affine from the pixels of a region's crop of side ``size`` to the picture's."""
     scale = region.side / size

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvs.network.checkpoint import load_checkpoint, load_strict
+from mvs.network.crop import for_opencv
 from mvs.network.encoder import ConvNorm, Encoder, EncoderConfig
 from mvs.network.one_thread import one_thread
 from mvs.types import ByteArray, DoubleArray
@@ -260,9 +261,7 @@ def _laid_out(size: int, zoom: float, x: float, y: float) -> DoubleArray:
 
 
 def _seen_by(portrait: ByteArray, layout: DoubleArray) -> ByteArray:
-    # OpenCV counts from the first pixel's centre.
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    move = (np.linalg.inv(half) @ layout @ half)[:2]
+    move = for_opencv(layout)[:2]
     size = portrait.shape[1], portrait.shape[0]
     seen = cv2.warpAffine(
         portrait, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvs.network.crop import for_opencv
 from mvs.synthetic.head import Head
 from mvs.synthetic.portraits import SIZE, portrait_path, record_type
 from mvs.synthetic.shards import open_shard
@@ -56,7 +57,7 @@ class PortraitStream:
         self._shards: list[np.ndarray] = []
         while (path := portrait_path(folder, len(self._shards))).is_file():
             self._shards.append(
-                open_shard(path, record_type(head), "no portraits of this head model")
+                open_shard(path, record_type(head), "no portraits of this head model and version")
             )
         if not self._shards:
             raise ValueError(
@@ -117,11 +118,13 @@ def jittered(
     turn, zoom = rng.normal(0, _TURN), np.exp(rng.normal(0, _ZOOM))
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]])
-    middle = 0.5 * (SIZE - 1) + rng.normal(0, _SHIFT * size, 2)
-    shift: DoubleArray = middle - linear @ np.full(2, 0.5 * (size - 1))
+    middle = 0.5 * SIZE + rng.normal(0, _SHIFT * size, 2)
+    rendered_from_own = np.eye(3)
+    rendered_from_own[:2, :2] = linear
+    rendered_from_own[:2, 2] = middle - linear @ np.full(2, 0.5 * size)
     seen = cv2.warpAffine(
         image,
-        np.column_stack([linear, shift]),
+        for_opencv(rendered_from_own)[:2],
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -131,10 +134,7 @@ def jittered(
         _hide(picture, rng)
     if rng.random() < _SHOWN_ANEW:
         picture = photograph_anew(picture, rng)
-    back = np.linalg.inv(np.vstack([np.column_stack([linear, shift]), [0, 0, 1]]))
-    # OpenCV counts from the first pixel's centre.
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    return picture, half @ back @ np.linalg.inv(half)
+    return picture, np.asarray(np.linalg.inv(rendered_from_own))
 
 
 def blank_picture(picture: ByteArray, rng: np.random.Generator) -> ByteArray:

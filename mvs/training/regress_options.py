@@ -59,6 +59,8 @@ class RegressOptions:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if self.variances and self.start is None:
+            raise ValueError("variances needs start, weights whose means are learnt")
         if not (self.learning_rate > 0 and self.decay >= 0):
             raise ValueError(
                 f"learning_rate must be positive and decay not negative, got {self.learning_rate} "

@@ -279,31 +279,30 @@ def test_training_goes_on_where_it_stopped(options, tmp_path):
     assert regressor.network.config == options.network
 
 
-def test_frozen_levels_stay_as_they_were(options, tmp_path):
+def changed_by(options, tmp_path, **how):
+    """Names of the tensors that training on, interrupted once, changes."""
     list(RegressorTrainer(options).run())
     start = options.output / "regressor.safetensors"
-    frozen = replace(options, start=start, frozen=True, output=tmp_path / "frozen")
-    half = RegressorTrainer(frozen).run()
+    further = replace(options, start=start, output=tmp_path / "further", **how)
+    half = RegressorTrainer(further).run()
     next(half)
     half.close()
-    list(RegressorTrainer(frozen).run())
-    before, after = load_file(start), load_file(frozen.output / "regressor.safetensors")
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    list(RegressorTrainer(further).run())
+    before, after = load_file(start), load_file(further.output / "regressor.safetensors")
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_frozen_levels_stay_as_they_were(options, tmp_path):
+    changed = {name.split(".")[0] for name in changed_by(options, tmp_path, frozen=True)}
     assert {"level8", "level16", "level32", "hidden", "mean", "variance", "points"} <= changed
     assert not changed & {"stem", "level4"}
 
 
 def test_variances_are_learnt_alone(options, tmp_path):
-    list(RegressorTrainer(options).run())
-    start = options.output / "regressor.safetensors"
-    alone = replace(options, start=start, variances=True, output=tmp_path / "alone")
-    half = RegressorTrainer(alone).run()
-    next(half)
-    half.close()
-    list(RegressorTrainer(alone).run())
-    before, after = load_file(start), load_file(alone.output / "regressor.safetensors")
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    changed = changed_by(options, tmp_path, variances=True)
     assert changed == {"variance.weight", "variance.bias", "points.doubt", "points.base"}
+    with pytest.raises(ValueError, match="variances needs start"):
+        replace(options, variances=True)
 
 
 def test_it_learns_what_portraits_show(options):
